@@ -1,0 +1,127 @@
+"""Sampling with a transformers model and a KV cache: one batch, ragged prompts, finished rows leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from sdar_agents.batch import pad_left
+from sdar_agents.episode import Completion, Sampling
+from sdar_agents.tokens import ChatTokenizer
+
+
+class HFBackend:
+    """Shares the module that is trained, so there are never two sets of weights.
+
+    Every row draws from a generator of its own (its seed), so a row's tokens do not depend on its neighbours
+    (up to the rounding of batched kernels).
+    """
+
+    def __init__(self, model: Any, tokenizer: ChatTokenizer, *, max_batch_tokens: int = 65_536) -> None:
+        """Args:
+        max_batch_tokens: Padded prompt and response tokens that are in flight at once; more is done in turns.
+        """
+        self.model = model
+        self.tokenizer = tokenizer
+        self.max_batch_tokens = max_batch_tokens
+
+    def load_weights(self, model: object) -> None:
+        """Nothing to copy: the module is shared. Refuses another one."""
+        if model is not self.model:
+            raise ValueError("HFBackend generates with the module it was built on; build another for another model")
+
+    @torch.no_grad()
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        if len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds")
+        done: list[Completion | None] = [None] * len(prompts)
+        # Rows of like length together: little padding.
+        order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+        while order:
+            rows = self._next_chunk(order, prompts, sampling)
+            order = order[len(rows) :]
+            for row, completion in zip(rows, self._generate_chunk(rows, prompts, sampling, seeds), strict=True):
+                done[row] = completion
+        return [completion for completion in done if completion is not None]
+
+    def _next_chunk(self, order: list[int], prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[int]:
+        size = 1
+        while size < len(order):
+            longest = len(prompts[order[size]]) + sampling.max_tokens
+            if longest * (size + 1) > self.max_batch_tokens:
+                break
+            size += 1
+        return order[:size]
+
+    def _generate_chunk(
+        self, rows: Sequence[int], prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]
+    ) -> list[Completion]:
+        device = next(self.model.parameters()).device
+        uniforms = np.stack([np.random.default_rng(seeds[row]).random(sampling.max_tokens) for row in rows])
+        ids, mask = (tensor.to(device) for tensor in pad_left([prompts[row] for row in rows], self.tokenizer.pad_id))
+        positions = (mask.long().cumsum(1) - 1).clamp(min=0)
+        tokens: list[list[int]] = [[] for _ in rows]
+        logprobs: list[list[float]] = [[] for _ in rows]
+        alive = list(range(len(rows)))
+        cache = None
+        for step in range(sampling.max_tokens):
+            output = self.model(
+                input_ids=ids, attention_mask=mask.long(), position_ids=positions,
+                past_key_values=cache, use_cache=True, logits_to_keep=1,
+            )  # fmt: skip
+            cache = output.past_key_values
+            draws = torch.from_numpy(uniforms[alive, step]).to(device)
+            chosen, chosen_logprobs = draw(output.logits[:, -1], draws, sampling)
+            for row, token, logprob in zip(alive, chosen.tolist(), chosen_logprobs.tolist(), strict=True):
+                tokens[row].append(token)
+                logprobs[row].append(logprob)
+            keep = chosen != self.tokenizer.eos_id
+            if not bool(keep.any()):
+                break
+            if not bool(keep.all()):
+                index = keep.nonzero().squeeze(1)
+                alive = [alive[position] for position in index.tolist()]
+                cache.batch_select_indices(index)
+                mask, positions, chosen = mask[index], positions[index], chosen[index]
+            ids = chosen[:, None]
+            mask = torch.cat([mask, torch.ones_like(ids, dtype=torch.bool)], dim=1)
+            positions = positions[:, -1:] + 1
+        return [self._completion(row, values) for row, values in zip(tokens, logprobs, strict=True)]
+
+    def _completion(self, ids: list[int], logprobs: list[float]) -> Completion:
+        stopped = bool(ids) and ids[-1] == self.tokenizer.eos_id
+        return Completion(tuple(ids), tuple(logprobs), self.tokenizer.decode(ids), stopped)
+
+
+def draw(logits: torch.Tensor, uniforms: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token a row by inverse transform sampling.
+
+    Args:
+        logits: [B, V].
+        uniforms: Draws in [0, 1), [B]; the same draw gives the same token.
+
+    Returns:
+        Ids [B] and their log-probabilities [B] under the distribution that was sampled from.
+    """
+    if sampling.temperature == 0:
+        log_probabilities = torch.log_softmax(logits.float(), dim=-1)
+        best = log_probabilities.argmax(-1)
+        return best, log_probabilities.gather(-1, best[:, None]).squeeze(1)
+    log_probabilities = torch.log_softmax(logits.float() / sampling.temperature, dim=-1)
+    if sampling.top_p < 1.0:
+        log_probabilities = torch.log_softmax(_nucleus(log_probabilities, sampling.top_p), dim=-1)
+    # float64: a float32 running sum over 150,000 tokens does not end at 1.
+    cumulative = log_probabilities.double().exp().cumsum(-1)
+    threshold = uniforms.double()[:, None] * cumulative[:, -1:]
+    chosen = torch.searchsorted(cumulative, threshold, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
+    return chosen, log_probabilities.gather(-1, chosen[:, None]).squeeze(1)
+
+
+def _nucleus(log_probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
+    ordered, index = log_probabilities.sort(-1, descending=True)
+    # A token is kept if the mass before it is below top_p, so the first always is.
+    outside = (ordered.exp().cumsum(-1) - ordered.exp()) >= top_p
+    return log_probabilities.masked_fill(outside.gather(-1, index.argsort(-1)), float("-inf"))

@@ -1,0 +1,199 @@
+"""Turns as tensors: one row a turn. Built once a step by `collate`; micro-batches are cut from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+
+from sdar_agents.episode import Episode
+
+
+@dataclass(frozen=True, slots=True)
+class TurnBatch:
+    """N turns. Prompts are padded on the left to P (teacher's: Q), responses on the right to R.
+
+    Masks are True on real tokens. Ids int64; log-probabilities float32, in nats, 0 under padding.
+
+    Attributes:
+        prompt_ids, prompt_mask: Student prompt, [N, P].
+        teacher_prompt_ids, teacher_prompt_mask: Prompt with skills in its slot, [N, Q]; None without a teacher.
+        response_ids, response_mask: Sampled tokens, [N, R].
+        old_logprobs: Under the policy at the start of the step, recomputed by the trainer, [N, R].
+        reference_logprobs: Under the initial weights, [N, R]; None if no learner needs them.
+        returns: Return of the whole episode, the same for each of its turns, [N].
+        invalid_turns: How many turns of the whole episode were invalid, the same for each of its turns, [N].
+        is_valid: Whether this turn's response was well formed and understood, [N].
+        success: Whether the episode solved its task, [N].
+        group, trajectory, turn: Group number, episode number in the batch, turn number in the episode, [N].
+        weight: 1.0 for a real row, 0.0 for padding or a duplicate: such a row counts nowhere, [N].
+        advantages: Filled by a learner's `prepare`, [N].
+    """
+
+    prompt_ids: torch.Tensor
+    prompt_mask: torch.Tensor
+    teacher_prompt_ids: torch.Tensor | None
+    teacher_prompt_mask: torch.Tensor | None
+    response_ids: torch.Tensor
+    response_mask: torch.Tensor
+    old_logprobs: torch.Tensor
+    reference_logprobs: torch.Tensor | None
+    returns: torch.Tensor
+    invalid_turns: torch.Tensor
+    is_valid: torch.Tensor
+    success: torch.Tensor
+    group: torch.Tensor
+    trajectory: torch.Tensor
+    turn: torch.Tensor
+    weight: torch.Tensor
+    advantages: torch.Tensor
+
+    def __len__(self) -> int:
+        return int(self.prompt_ids.shape[0])
+
+    @property
+    def token_weight(self) -> torch.Tensor:
+        """What each response token counts in a token mean: the mask times the row's weight, [N, R] float32."""
+        return self.response_mask.float() * self.weight[:, None]
+
+    def rows(self, index: torch.Tensor) -> TurnBatch:
+        """The rows at `index` [n] (int64), padding columns that all of them share cut off."""
+        picked: dict[str, Any] = {f.name: _pick(getattr(self, f.name), index) for f in fields(self)}
+        return replace(self, **picked)._trimmed()
+
+    def split(self, max_tokens: int) -> Iterator[TurnBatch]:
+        """Micro-batches of at most `max_tokens` padded tokens; see `row_chunks`."""
+        for index in self.row_chunks(max_tokens):
+            yield self.rows(index)
+
+    def row_chunks(self, max_tokens: int) -> list[torch.Tensor]:
+        """Row numbers of micro-batches of at most `max_tokens` padded tokens (student's or teacher's, the longer).
+
+        Rows are taken in order of length, so that little is padding. A single longer row still makes a micro-batch.
+        """
+        prompts, responses = self._prompt_lengths().tolist(), self.response_mask.sum(1).tolist()
+        chunks: list[list[int]] = []
+        prompt = response = 0
+        for row in torch.argsort(self.row_lengths(), stable=True).tolist():
+            # Padded, a chunk is as wide as its longest prompt and its longest response, be they of different rows.
+            prompt, response = max(prompt, prompts[row]), max(response, responses[row])
+            if not chunks or (prompt + response) * (len(chunks[-1]) + 1) > max_tokens:
+                chunks.append([])
+                prompt, response = prompts[row], responses[row]
+            chunks[-1].append(row)
+        return [torch.tensor(chunk) for chunk in chunks]
+
+    def to(self, device: torch.device | str) -> TurnBatch:
+        """The same rows on another device."""
+        values = ((f.name, getattr(self, f.name)) for f in fields(self))
+        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in values}
+        return replace(self, **moved)
+
+    def row_lengths(self) -> torch.Tensor:
+        """Tokens of prompt (the longer of student's and teacher's) and response a row, [N]."""
+        return self._prompt_lengths() + self.response_mask.sum(1)
+
+    def _prompt_lengths(self) -> torch.Tensor:
+        prompt = self.prompt_mask.sum(1)
+        if self.teacher_prompt_mask is None:
+            return prompt
+        return torch.maximum(prompt, self.teacher_prompt_mask.sum(1))
+
+    def _trimmed(self) -> TurnBatch:
+        prompt = int(self.prompt_mask.sum(1).max()) if len(self) else 0
+        response = int(self.response_mask.sum(1).max()) if len(self) else 0
+        trimmed = replace(
+            self,
+            prompt_ids=self.prompt_ids[:, self.prompt_ids.shape[1] - prompt :],
+            prompt_mask=self.prompt_mask[:, self.prompt_mask.shape[1] - prompt :],
+            response_ids=self.response_ids[:, :response],
+            response_mask=self.response_mask[:, :response],
+            old_logprobs=self.old_logprobs[:, :response],
+            reference_logprobs=None if self.reference_logprobs is None else self.reference_logprobs[:, :response],
+        )
+        if self.teacher_prompt_ids is None or self.teacher_prompt_mask is None:
+            return trimmed
+        teacher = int(self.teacher_prompt_mask.sum(1).max()) if len(self) else 0
+        return replace(
+            trimmed,
+            teacher_prompt_ids=self.teacher_prompt_ids[:, self.teacher_prompt_ids.shape[1] - teacher :],
+            teacher_prompt_mask=self.teacher_prompt_mask[:, self.teacher_prompt_mask.shape[1] - teacher :],
+        )
+
+
+def token_mean(
+    values: torch.Tensor, token_weight: torch.Tensor, total: float | torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean over tokens of `values` [N, R] by `token_weight` [N, R].
+
+    Args:
+        total: The weight of the *whole* optimizer step, so that cutting it into micro-batches changes nothing;
+            the weight of `token_weight` itself by default.
+    """
+    weight = token_weight.sum() if total is None else total
+    return (values * token_weight).sum() / weight
+
+
+def collate(episodes: Sequence[Episode], *, pad_id: int) -> TurnBatch:
+    """One row a turn of every episode.
+
+    Old log-probabilities are zeros here: the training loop recomputes them by the policy, because a sampler's
+    kernels differ from the trainer's.
+
+    Raises:
+        ValueError: no turn at all, or only some turns have a teacher prompt.
+    """
+    turns = [(number, turn, row) for number, episode in enumerate(episodes) for turn, row in enumerate(episode.turns)]
+    if not turns:
+        raise ValueError("nothing to train on: the episodes hold no turn")
+    with_teacher = sum(row.teacher_prompt_ids is not None for _, _, row in turns)
+    if with_teacher not in (0, len(turns)):
+        raise ValueError(f"{with_teacher} of {len(turns)} turns have a teacher prompt; all or none must")
+    prompt_ids, prompt_mask = pad_left([row.prompt_ids for _, _, row in turns], pad_id)
+    teacher_ids, teacher_mask = (
+        pad_left([row.teacher_prompt_ids or () for _, _, row in turns], pad_id) if with_teacher else (None, None)
+    )
+    response_ids, response_mask = pad_right([row.completion.token_ids for _, _, row in turns], pad_id)
+    of = [episodes[number] for number, _, _ in turns]
+    count = len(turns)
+    return TurnBatch(
+        prompt_ids=prompt_ids,
+        prompt_mask=prompt_mask,
+        teacher_prompt_ids=teacher_ids,
+        teacher_prompt_mask=teacher_mask,
+        response_ids=response_ids,
+        response_mask=response_mask,
+        old_logprobs=torch.zeros(response_ids.shape),
+        reference_logprobs=None,
+        returns=torch.tensor([episode.episode_return for episode in of]),
+        invalid_turns=torch.tensor([float(episode.invalid_turns) for episode in of]),
+        is_valid=torch.tensor([row.is_valid for _, _, row in turns]),
+        success=torch.tensor([episode.success for episode in of]),
+        group=torch.tensor([episode.group for episode in of]),
+        trajectory=torch.tensor([number for number, _, _ in turns]),
+        turn=torch.tensor([turn for _, turn, _ in turns]),
+        weight=torch.ones(count),
+        advantages=torch.zeros(count),
+    )
+
+
+def pad_left(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask, both [N, longest], real tokens at the right end."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows], dtype=torch.int64)
+    mask = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows], dtype=torch.bool)
+    return ids, mask
+
+
+def pad_right(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask, both [N, longest], real tokens at the left end."""
+    width = max(map(len, rows))
+    ids = torch.tensor([list(row) + [pad_id] * (width - len(row)) for row in rows], dtype=torch.int64)
+    mask = torch.tensor([[True] * len(row) + [False] * (width - len(row)) for row in rows], dtype=torch.bool)
+    return ids, mask
+
+
+def _pick(value: torch.Tensor | None, index: torch.Tensor) -> torch.Tensor | None:
+    return None if value is None else value[index]

@@ -1,0 +1,64 @@
+"""`sdar-gym COMMAND`: finds the command, checks the options' spelling, turns expected errors into one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from sdar_gym.errors import unknown
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "list": ("sdar_agents.commands.list_suite", "environments, learners, retrievers, banks, presets"),
+    "play": ("sdar_agents.commands.play", "play an environment in the terminal, or watch the oracle do it"),
+    "train": ("sdar_agents.commands.train", "train an agent; without options the quick start"),
+    "quickstart": ("sdar_agents.commands.quickstart", "GRPO, GRPO+OPSD and SDAR side by side, over seeds, in one plot"),
+    "eval": ("sdar_agents.commands.evaluate", "success of an oracle, a random agent or a trained model on a panel"),
+    "warmup": ("sdar_agents.commands.warmup", "build the tiny model anew from the explorer's demonstrations"),
+    "data": ("sdar_agents.commands.data", "write generated games as game.tw-pddl files"),
+}
+"""Name of a command -> its module (with `run(arguments)`), and what it does."""
+
+USAGE = "usage: sdar-gym COMMAND [OPTIONS]\n\ncommands:\n" + "".join(
+    f"  {name:<11} {summary}\n" for name, (_, summary) in COMMANDS.items()
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script.
+
+    Exit codes: 0 done, 2 a mistake in what was asked (its message names the fix), 130 stopped by Ctrl-C.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(USAGE + "\n`sdar-gym COMMAND --help` lists a command's options.")
+        sys.exit(0 if given else 2)
+    name, rest = given[0], given[1:]
+    if name == "--version":
+        from sdar_agents import __version__
+
+        print(f"sdar-gym {__version__}")
+        return
+    try:
+        if name not in COMMANDS:
+            raise ValueError(unknown("command", name, COMMANDS))
+        import_module(COMMANDS[name][0]).run(rest)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    # Everything that the packages raise for bad input is one of these; a bug of ours shows its traceback.
+    except (ValueError, KeyError, OSError, TypeError, ImportError) as error:
+        if not _is_ours(error):
+            raise
+        print(f"sdar-gym {name}: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether the innermost frame is in this distribution: then the text is written for users."""
+    trace = error.__traceback__
+    module = ""
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        trace = trace.tb_next
+    return module.split(".")[0] in ("sdar_agents", "sdar_gym", "sdar_skills") and type(error) is not KeyError

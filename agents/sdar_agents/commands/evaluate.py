@@ -1,0 +1,150 @@
+"""`sdar-gym eval`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sdar_agents.options import parse
+from sdar_gym.tasks import Panel, load_panel, make_panel
+
+
+@dataclass(frozen=True, slots=True)
+class EvalOptions:
+    """Play a frozen panel, each task once, and report success with its interval."""
+
+    env: str | None = None
+    """Gymnasium id; by default the environment of the run, else sdar_gym/ALFWorldMini-v0."""
+    agent: str = "oracle"
+    """oracle, random, a run folder, a model folder, tiny, or a hub id."""
+    panel: str | None = None
+    """A split (all of it, or its first --episodes), or a panel.json; by default the evaluation split."""
+    episodes: int | None = None
+    """How many tasks of the panel: the first of its fixed order."""
+    data: str | None = None
+    """Folder of the environment's data (real ALFWorld games)."""
+    skills: bool = False
+    """Show retrieved skills in the acting prompt."""
+    retriever: str | None = None
+    """Retriever for --skills; by default the run's."""
+    temperature: float = 0.4
+    """Of a model's sampling; 0 is greedy."""
+    max_prompt_tokens: int | None = None
+    """Budget of a model's prompt; by default the run's."""
+    max_response_tokens: int | None = None
+    """Longest response of a model; by default the run's."""
+    prompt_style: str | None = None
+    """tagged or compact; by default the run's."""
+    batch: int = 64
+    """Episodes that a model plays at once."""
+    seed: int = 0
+    """Of the sampling."""
+    json: str | None = None
+    """File that receives the result."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Evaluate, print a table, write the JSON."""
+    options = parse(EvalOptions, arguments, command="eval")
+    _check(options)
+    result = _evaluate(options)
+    low, high = result["interval"]
+    print(
+        f"{result['agent']} on {result['env']}, panel {result['panel']} ({result['panel_hash']}): "
+        f"success {result['success_rate']:.3f} [{low:.3f}, {high:.3f}], n={result['n']}, "
+        f"score {result['score_mean']:.3f}, {result['turns_mean']:.1f} turns, {result['steps_per_second']:.0f} steps/s"
+    )
+    for kind, (solved, played) in result["by_task_type"].items():
+        print(f"  {kind:<34} {solved}/{played}")
+    if options.json is not None:
+        Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def _check(options: EvalOptions) -> None:
+    """Refuse what would fail only after the work is done."""
+    if options.json is not None and not Path(options.json).absolute().parent.is_dir():
+        raise ValueError(f"--json {options.json}: its folder does not exist")
+    if options.batch < 1:
+        raise ValueError(f"--batch must be at least 1, got {options.batch}")
+    if options.temperature < 0:
+        raise ValueError(f"--temperature must not be negative, got {options.temperature}")
+
+
+def _evaluate(options: EvalOptions) -> dict[str, Any]:
+    if options.agent in ("oracle", "random"):
+        from sdar_agents.evaluate import RuleAgent, evaluate_rule
+
+        env = options.env or "sdar_gym/ALFWorldMini-v0"
+        panel, settings = _panel(env, options)
+        rule: RuleAgent = "oracle" if options.agent == "oracle" else "random"
+        return evaluate_rule(rule, panel=panel, env_options=settings, seed=options.seed).to_json()
+    return _evaluate_model(options)
+
+
+def _panel(env_id: str, options: EvalOptions) -> tuple[Panel, dict[str, Any]]:
+    from sdar_agents.setup import env_options, evaluation_split
+    from sdar_gym.registration import make
+
+    settings = env_options(env_id, options.data)
+    if options.panel is not None and options.panel.endswith(".json"):
+        panel = load_panel(options.panel)
+        if panel.env_id != env_id:
+            raise ValueError(f"{options.panel} is a panel of {panel.env_id}, not of {env_id}")
+        return replace(panel, task_ids=panel.task_ids[: options.episodes]), settings
+    return make_panel(
+        make(env_id, **settings), env_id, evaluation_split(env_id, options.panel), options.episodes
+    ), settings
+
+
+def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
+    from sdar_agents.backends.hf import HFBackend
+    from sdar_agents.checkpoint import latest_checkpoint
+    from sdar_agents.config import preset_config, read_config
+    from sdar_agents.episode import Sampling
+    from sdar_agents.evaluate import evaluate_policy
+    from sdar_agents.policy import load_policy
+    from sdar_agents.rollout import EnvPool, RolloutSettings, make_agent_env
+    from sdar_agents.setup import make_context, resolve_device, resolve_style
+
+    folder = Path(options.agent).expanduser()
+    is_run = (folder / "checkpoints").is_dir() or (folder / "panel.json").is_file()
+    config = read_config(folder) if is_run else replace(preset_config("quickstart", "grpo"), model=options.agent)
+    model_source = str(latest_checkpoint(folder).model_folder) if is_run else options.agent
+    env_id = options.env or config.env
+    config = replace(
+        config,
+        env=env_id,
+        retriever=options.retriever or config.retriever,
+        max_prompt_tokens=options.max_prompt_tokens or config.max_prompt_tokens,
+        max_response_tokens=options.max_response_tokens or config.max_response_tokens,
+        prompt_style=options.prompt_style or config.prompt_style,
+        # A bank belongs to an environment; another environment brings its own.
+        bank=config.bank if env_id == config.env else None,
+    )
+    panel, settings = _panel(env_id, options)
+    device = resolve_device(config.device)
+    model, tokenizer = load_policy(model_source, dtype=config.dtype, device=device)
+    style = resolve_style(config.prompt_style, config.model)
+    context = make_context(config, tokenizer)[0] if options.skills else None
+    if options.skills and context is None:
+        raise ValueError("--skills shows retrieved skills, but the retriever is `none`: add --retriever dense")
+    result = evaluate_policy(
+        panel,
+        agent=options.agent + (" with skills" if options.skills else ""),
+        pool=EnvPool(lambda: make_agent_env(env_id, style, **settings)),
+        backend=HFBackend(model, tokenizer),
+        tokenizer=tokenizer,
+        settings=RolloutSettings(
+            env_id=env_id,
+            sampling=Sampling(temperature=options.temperature, max_tokens=config.max_response_tokens),
+            max_prompt_tokens=config.max_prompt_tokens,
+            student_skills=options.skills,
+        ),
+        context=context,
+        seed=f"{options.seed}/eval",
+        batch=options.batch,
+    )
+    return result.to_json()

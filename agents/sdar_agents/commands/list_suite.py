@@ -1,0 +1,40 @@
+"""`sdar-gym list`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from sdar_agents.options import parse
+from sdar_gym.registration import SUITE
+from sdar_skills.bank import bundled_banks
+from sdar_skills.retrievers import RETRIEVERS
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """Show what there is: environments, learners, retrievers, skill banks, presets."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Print the tables."""
+    parse(ListOptions, arguments, command="list")
+    from sdar_agents.config import PRESETS
+    from sdar_agents.learners import LEARNERS
+
+    console = Console()
+    environments = Table("environment", "what", "evaluated on", "turns", box=None, header_style="bold")
+    for entry in SUITE.values():
+        data = " (needs --data)" if entry.needs_data else ""
+        environments.add_row(entry.env_id, entry.summary + data, entry.evaluation_split, str(entry.max_turns))
+    console.print(environments)
+    others = Table("kind", "names", box=None, header_style="bold")
+    others.add_row("learners", ", ".join(LEARNERS))
+    others.add_row("retrievers", ", ".join(RETRIEVERS))
+    others.add_row("skill banks", ", ".join(bundled_banks()))
+    others.add_row("presets", "; ".join(f"{name} ({preset.summary})" for name, preset in PRESETS.items()))
+    console.print()
+    console.print(others)

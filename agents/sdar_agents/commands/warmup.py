@@ -1,0 +1,73 @@
+"""`sdar-gym warmup`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from sdar_agents.options import parse
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupOptions:
+    """Build the tiny model anew: imitate a text-only explorer in many randomised kitchens, half of them with skills."""
+
+    out: str | None = None
+    """Folder of the model; by default a cache folder that is named after the recipe's hash."""
+    demonstrations: int | None = None
+    """Episodes to imitate; by default the recipe's."""
+    epochs: int | None = None
+    """Passes over them; by default the recipe's."""
+    seed: int = 0
+    """Of households, tasks and initial weights."""
+    eval_episodes: int = 200
+    """Held-out tasks of the true household on which the result is measured, without and with skills; 0 skips it."""
+    force: bool = False
+    """Build even if the folder already holds the model of this recipe, and replace another model there."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Build (or find) the model, then measure it without and with skills."""
+    options = parse(WarmupOptions, arguments, command="warmup")
+    from sdar_agents.warmup import RECIPE_FILE, WarmupRecipe, cache_folder, is_built, warm_up
+
+    recipe = WarmupRecipe(seed=options.seed)
+    recipe = replace(
+        recipe,
+        demonstrations=options.demonstrations or recipe.demonstrations,
+        training=replace(recipe.training, epochs=options.epochs or recipe.training.epochs),
+    )
+    folder = Path(options.out) if options.out is not None else cache_folder(recipe)
+    if folder.exists() and any(folder.iterdir()) and not options.force and not is_built(folder, recipe):
+        kind = "the model of another recipe" if (folder / RECIPE_FILE).is_file() else "other files"
+        raise ValueError(f"{folder} holds {kind}: choose another --out, or replace it with --force")
+    console = Console(stderr=True)
+    if is_built(folder, recipe) and not options.force:
+        console.print(f"already built: {folder} (recipe {recipe.content_hash})", highlight=False)
+    else:
+        begin = time.perf_counter()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console) as progress:
+            tasks = {phase: progress.add_task(phase, total=None) for phase in ("demonstrations", "imitation")}
+
+            def show(phase: str, done: int, total: int, loss: float) -> None:
+                note = f" loss {loss:.3f}" if loss else ""
+                progress.update(tasks[phase], completed=done, total=total, description=phase + note)
+
+            warm_up(recipe, folder, on_progress=show)
+        seconds = time.perf_counter() - begin
+        console.print(f"built {folder} (recipe {recipe.content_hash}) in {seconds:.0f} s", highlight=False)
+    if options.eval_episodes:
+        _measure(folder, options.eval_episodes)
+
+
+def _measure(folder: Path, episodes: int) -> None:
+    from sdar_agents.commands import evaluate
+
+    for skills in ("--no-skills", "--skills"):
+        evaluate.run(["--agent", str(folder), "--episodes", str(episodes), skills])

@@ -1,0 +1,242 @@
+"""Everything that a training run is decided by: one frozen dataclass, its presets, its JSON form."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from sdar_agents.learners import LEARNERS, learner_class
+from sdar_agents.learners.base import Learner
+from sdar_agents.learners.grpo import GRPO
+from sdar_agents.learners.grpo_opsd import GRPOOPSD
+from sdar_agents.learners.sdar import SDAR
+from sdar_agents.policy import TINY
+from sdar_gym.errors import unknown
+
+TeacherWeights = Literal["live", "frozen", "ema"]
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be meant, and what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Train an agent by reinforcement learning, with retrieved skills as its teacher's privileged context."""
+
+    learner: Learner
+    """The rule that turns episodes into a loss."""
+    env: str = "sdar_gym/ALFWorldMini-v0"
+    """Gymnasium id of the environment; `sdar-gym list` shows them."""
+    data: str | None = None
+    """Folder of the environment's data (real ALFWorld games); environments without data refuse it."""
+    run: str = "runs/train"
+    """Folder that receives config, metrics, checkpoints and plot."""
+    seed: int = 0
+    """Decides tasks, sampling and the order of rows."""
+
+    model: str = TINY
+    """`tiny` (ships with the package), a folder with a transformers causal language model, or a hub id."""
+    tuning: Literal["full", "lora"] = "full"
+    """Train all weights, or low-rank adapters (needs the extra `lora`)."""
+    dtype: str = "auto"
+    """float32, bfloat16, ... or auto: float32 on CPU, the checkpoint's own on GPU."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ... or auto: a GPU if there is one."""
+
+    prompt_style: str = "auto"
+    """tagged (think and action tags, list of actions), compact (tiny model), or auto: what the model asks for."""
+    max_prompt_tokens: int = 512
+    """Budget of the student's prompt: history is cut first, then the list of actions; what is cut is logged."""
+    max_response_tokens: int = 16
+    """Longest response."""
+    temperature: float = 1.0
+    """Of the rollouts that are trained on."""
+
+    retriever: str = "dense"
+    """How skills are found: dense, task_type, full, uniform, none."""
+    bank: str | None = None
+    """Skill bank: a folder of SKILL.md folders, or a bundled name; by default the environment's own."""
+    embedder: str = "minilm"
+    """Text encoder of the dense retriever: minilm (offline), hashing, a folder or a hub id."""
+    skills_per_task: int = 2
+    """How many skills are retrieved for a task."""
+    max_skill_tokens: int = 256
+    """Budget of the skill text, on top of the prompt's; whole skills only."""
+    teacher: TeacherWeights = "live"
+    """Weights of the teacher: the student's own of the moment, the initial ones, or their moving average."""
+    teacher_decay: float = 0.95
+    """Per optimizer update, for --teacher ema."""
+
+    steps: int = 30
+    """Training steps; each plays groups x group-size episodes."""
+    groups: int = 8
+    """Tasks a step."""
+    group_size: int = 8
+    """Episodes a task."""
+    minibatches: int = 4
+    """Optimizer updates a step; the rows of a step are shared out among them."""
+    microbatch_tokens: int = 16_384
+    """Padded tokens that go through the model at once; cutting finer changes memory, not the gradient."""
+    learning_rate: float = 1e-3
+    """Of AdamW."""
+    weight_decay: float = 0.0
+    """Of AdamW."""
+    max_grad_norm: float = 1.0
+    """The gradient is scaled down to this norm."""
+
+    train_split: str = "train"
+    """Split that training tasks are drawn from."""
+    panel: str | None = None
+    """Split of the frozen evaluation panel; by default the environment's evaluation split."""
+    eval_episodes: int | None = None
+    """Tasks of the panel that are played at each evaluation, the same ones every time; by default 100, or all
+    where there are fewer."""
+    eval_every: int = 10
+    """Steps between evaluations; before the first and after the last step there always is one."""
+    eval_temperature: float = 0.4
+    """Of evaluation rollouts, as in the paper's code; 0 is greedy."""
+
+    checkpoint_every: int = 10
+    """Steps between checkpoints; the last step always writes one."""
+    keep_checkpoints: int = 2
+    """How many checkpoints are kept."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "groups", "group_size", "minibatches", "microbatch_tokens", "max_prompt_tokens",
+                     "max_response_tokens", "skills_per_task", "max_skill_tokens", "eval_episodes", "eval_every",
+                     "checkpoint_every", "keep_checkpoints"):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+        if self.group_size < 2:
+            raise ConfigError("--group-size must be at least 2: a group's advantages compare its members")
+        if self.temperature <= 0:
+            raise ConfigError("--temperature must be above 0 in training; only evaluation can be greedy")
+        if not 0.0 <= self.teacher_decay < 1.0:
+            raise ConfigError(f"--teacher-decay must be in [0, 1), got {self.teacher_decay}")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A named starting point for the command line.
+
+    Attributes:
+        summary: One line for the help.
+        learners: Hyper-parameters of each learner, where they are not the learner's own defaults.
+        changes: Settings that differ from `TrainConfig`'s defaults.
+    """
+
+    summary: str
+    learners: dict[str, Learner] = field(default_factory=dict)
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+# A tiny model far from convergence has no need of a leash to its start, and a weight of 0.01 would
+# contribute under 1 % of the gradient there.
+_TINY_RL = GRPO(kl_coefficient=0.0)
+
+PRESETS: dict[str, Preset] = {
+    "quickstart": Preset(
+        summary="the tiny model on small generated kitchens: minutes on two CPU cores",
+        learners={
+            "grpo": _TINY_RL,
+            "grpo_opsd": GRPOOPSD(rl=_TINY_RL, weight=0.1),
+            "sdar": SDAR(rl=_TINY_RL, weight=0.1),
+        },
+    ),
+    "paper-alfworld": Preset(
+        summary="the paper's ALFWorld settings (Table 3); needs a GPU, a model and the games",
+        changes={
+            "env": "sdar_gym/ALFWorld-v0",
+            "model": "Qwen/Qwen2.5-3B-Instruct",
+            "max_prompt_tokens": 2048,
+            "max_response_tokens": 512,
+            "max_skill_tokens": 1024,
+            "skills_per_task": 3,
+            "steps": 150,
+            "groups": 16,
+            "learning_rate": 1e-6,
+            "weight_decay": 0.01,
+            "minibatches": 16,
+            "eval_episodes": 140,
+            "eval_every": 25,
+            "checkpoint_every": 25,
+        },
+    ),
+}
+
+
+def preset_config(preset: str, learner: str) -> TrainConfig:
+    """The settings of a preset for a learner.
+
+    Raises:
+        ValueError: no such preset or learner; the text suggests the nearest.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(unknown("preset", preset, PRESETS))
+    chosen = PRESETS[preset]
+    kind = learner_class(learner)
+    return replace(TrainConfig(learner=chosen.learners.get(learner) or kind()), **chosen.changes)
+
+
+def learner_name(learner: Learner) -> str:
+    """Registry name of a learner's class."""
+    return next(name for name, kind in LEARNERS.items() if type(learner) is kind)
+
+
+def to_json(config: TrainConfig) -> dict[str, Any]:
+    """A config as plain JSON values; the learner carries its registry name under `name`."""
+    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    learner = dataclasses.asdict(config.learner)  # type: ignore[call-overload]
+    return {**values, "learner": {"name": learner_name(config.learner), **learner}}
+
+
+def from_json(values: dict[str, Any]) -> TrainConfig:
+    """The config that `to_json` wrote.
+
+    Raises:
+        ConfigError: unknown or missing keys, an unknown learner.
+    """
+    given = dict(values)
+    learner = dict(given.pop("learner", {}))
+    name = learner.pop("name", None)
+    if name not in LEARNERS:
+        raise ConfigError(unknown("learner", str(name), LEARNERS))
+    config: TrainConfig = _build(TrainConfig, {**given, "learner": _build(LEARNERS[name], learner)})
+    return config
+
+
+def _build(kind: Any, values: dict[str, Any]) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    for key in values:
+        if key not in fields:
+            raise ConfigError(unknown(f"{kind.__name__} setting", key, fields))
+    nested = {
+        # The backbone is the only dataclass inside a learner.
+        key: _build(GRPO, value) if key == "rl" and isinstance(value, dict) else value
+        for key, value in values.items()
+    }
+    try:
+        return kind(**nested)
+    except TypeError as error:
+        raise ConfigError(f"incomplete {kind.__name__}: {error}") from error
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The resolved config of a run folder or of a config file.
+
+    Raises:
+        ConfigError: no such file, or not a config.
+    """
+    file = path / "config.json" if path.is_dir() else path
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))["config"]
+    except FileNotFoundError as error:
+        raise ConfigError(f"no config.json in {path}: it is not the folder of a run") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{file} is not the config of a run: {error}") from error
+    return from_json(values)

@@ -1,0 +1,164 @@
+"""Success on a frozen panel: of an oracle, a random agent, or a trained model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from sdar_agents.backends.base import Backend
+from sdar_agents.episode import Episode
+from sdar_agents.intervals import wilson
+from sdar_agents.rollout import Assignment, EnvPool, RolloutSettings, draw_seed, play
+from sdar_agents.teacher import PrivilegedContext
+from sdar_agents.tokens import ChatTokenizer
+from sdar_gym.registration import make, text_env
+from sdar_gym.tasks import Panel
+
+RuleAgent = Literal["oracle", "random"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The result of one agent on one panel.
+
+    Attributes:
+        env, agent, panel, panel_hash: What was played by whom; the hash says exactly which tasks.
+        n: Episodes; every task of the panel once.
+        success_rate: Share solved.
+        interval: Its 95 % Wilson score interval.
+        score_mean: Mean final score, 0 to 1.
+        turns_mean: Mean episode length.
+        by_task_type: Task type to [solved, played].
+        steps_per_second: Environment steps over wall time, the agent's thinking included.
+        seconds: Wall time.
+    """
+
+    env: str
+    agent: str
+    panel: str
+    panel_hash: str
+    n: int
+    success_rate: float
+    interval: tuple[float, float]
+    score_mean: float
+    turns_mean: float
+    by_task_type: dict[str, tuple[int, int]]
+    steps_per_second: float
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a file."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    task_type: str
+    success: bool
+    score: float
+    turns: int
+
+
+def summarise(episodes: Sequence[Episode], *, panel: Panel, agent: str, seconds: float) -> Evaluation:
+    """The evaluation that recorded episodes amount to."""
+    outcomes = [_Outcome(e.task_type, e.success, e.score, len(e.turns)) for e in episodes]
+    return _evaluation(outcomes, panel=panel, agent=agent, seconds=seconds)
+
+
+def evaluate_policy(
+    panel: Panel,
+    *,
+    agent: str,
+    pool: EnvPool,
+    backend: Backend,
+    tokenizer: ChatTokenizer,
+    settings: RolloutSettings,
+    context: PrivilegedContext | None,
+    seed: str,
+    batch: int = 128,
+) -> Evaluation:
+    """Play a panel with a model; `settings.student_skills` says whether its prompt shows the skills.
+
+    Args:
+        seed: Of the sampling; the same seed makes evaluations comparable draw by draw.
+        batch: Episodes played at once; the result does not depend on it.
+    """
+    begin, episodes = time.perf_counter(), list[Episode]()
+    assignments = [Assignment(task, group) for group, task in enumerate(panel.task_ids)]
+    for first in range(0, len(assignments), batch):
+        episodes += play(
+            assignments[first : first + batch],
+            pool=pool,
+            backend=backend,
+            tokenizer=tokenizer,
+            settings=settings,
+            context=context if settings.student_skills else None,
+            seed=seed,
+            first=first,
+        )
+    return summarise(episodes, panel=panel, agent=agent, seconds=time.perf_counter() - begin)
+
+
+def evaluate_rule(
+    agent: RuleAgent,
+    *,
+    panel: Panel,
+    env_options: dict[str, Any],
+    seed: int = 0,
+    on_episode: Callable[[int], None] = lambda _done: None,
+) -> Evaluation:
+    """Play a panel by the environment's oracle, or by drawing among the admissible actions.
+
+    Raises:
+        ValueError: a random agent in an environment that lists no admissible actions.
+    """
+    env = make(panel.env_id, **env_options)
+    core = text_env(env)
+    outcomes, begin = [], time.perf_counter()
+    for number, task_id in enumerate(panel.task_ids):
+        _, info = env.reset(options={"task": task_id})
+        generator = np.random.default_rng(draw_seed(f"random/{seed}", number, 0))
+        turns, done = 0, False
+        while not done:
+            action = core.oracle() if agent == "oracle" else _random_action(info, generator)
+            if action is None:
+                break
+            _, _, terminated, truncated, info = env.step(action)
+            turns, done = turns + 1, terminated or truncated
+        outcomes.append(_Outcome(str(info["task_type"]), bool(info["success"]), float(info["score"]), turns))
+        on_episode(number + 1)
+    return _evaluation(outcomes, panel=panel, agent=agent, seconds=time.perf_counter() - begin)
+
+
+def _random_action(info: dict[str, Any], generator: np.random.Generator) -> str:
+    actions: list[str] = info["admissible_actions"]
+    if not actions:
+        raise ValueError("this environment lists no admissible actions: a random agent has nothing to draw from")
+    return actions[int(generator.integers(len(actions)))]
+
+
+def _evaluation(outcomes: Sequence[_Outcome], *, panel: Panel, agent: str, seconds: float) -> Evaluation:
+    solved = sum(outcome.success for outcome in outcomes)
+    by_type = {
+        kind: (sum(o.success for o in outcomes if o.task_type == kind), sum(o.task_type == kind for o in outcomes))
+        for kind in sorted({outcome.task_type for outcome in outcomes})
+    }
+    count, turns = len(outcomes), sum(outcome.turns for outcome in outcomes)
+    return Evaluation(
+        env=panel.env_id,
+        agent=agent,
+        panel=panel.name,
+        panel_hash=panel.hash,
+        n=count,
+        success_rate=solved / count,
+        interval=wilson(solved, count),
+        score_mean=sum(outcome.score for outcome in outcomes) / count,
+        turns_mean=turns / count,
+        by_task_type=by_type,
+        steps_per_second=turns / max(seconds, 1e-9),
+        seconds=seconds,
+    )

@@ -1,0 +1,40 @@
+"""Learners: one file each, and the table of contents."""
+
+from __future__ import annotations
+
+from sdar_agents.learners.base import Learner, LossOutput, Needs, TokenScores
+from sdar_agents.learners.grpo import GRPO
+from sdar_agents.learners.grpo_opsd import GRPOOPSD
+from sdar_agents.learners.sdar import SDAR
+from sdar_gym.errors import unknown
+
+LEARNERS: dict[str, type[Learner]] = {
+    "grpo": GRPO,
+    "grpo_opsd": GRPOOPSD,
+    "sdar": SDAR,
+}
+"""Name on the command line -> frozen dataclass of hyper-parameters with a loss."""
+
+
+def learner_class(name: str) -> type[Learner]:
+    """The learner called `name`.
+
+    Raises:
+        ValueError: no such learner; the message lists the known ones.
+    """
+    if name not in LEARNERS:
+        raise ValueError(unknown("learner", name, LEARNERS))
+    return LEARNERS[name]
+
+
+__all__ = [
+    "GRPO",
+    "GRPOOPSD",
+    "LEARNERS",
+    "SDAR",
+    "Learner",
+    "LossOutput",
+    "Needs",
+    "TokenScores",
+    "learner_class",
+]

@@ -1,0 +1,71 @@
+"""The interface of a learner: what it needs, what it prepares once a step, its loss a token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import torch
+
+from sdar_agents.batch import TurnBatch
+
+TeacherDetail = Literal["none", "logprobs", "distribution"]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the training loop has to compute for a learner.
+
+    Attributes:
+        teacher: Nothing, log-probabilities of the sampled tokens, or the whole next-token distribution.
+        reference: Log-probabilities under the initial weights.
+        entropy: The policy's entropy a token.
+        distribution: The policy's whole next-token distribution.
+    """
+
+    teacher: TeacherDetail = "none"
+    reference: bool = False
+    entropy: bool = False
+    distribution: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """What a model says of the sampled response tokens.
+
+    Attributes:
+        logprobs: Log-probability in nats of each sampled token, [N, R].
+        entropy: Entropy in nats of the next-token distribution, [N, R], or None.
+        distribution: Log-probabilities of every token of the vocabulary, [N, R, V], or None.
+    """
+
+    logprobs: torch.Tensor
+    entropy: torch.Tensor | None = None
+    distribution: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LossOutput:
+    """A learner's answer for one micro-batch; the training loop does the (global token) mean.
+
+    Attributes:
+        token_loss: [N, R], to be minimised; what stands under the mask counts.
+        token_metrics: Detached [N, R] tensors, logged as token means under the same mask.
+    """
+
+    token_loss: torch.Tensor
+    token_metrics: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class Learner(Protocol):
+    """A frozen dataclass of hyper-parameters with a loss; see `grpo.py` for the shortest."""
+
+    @property
+    def needs(self) -> Needs:
+        """What the loop must compute before `loss` is called."""
+
+    def prepare(self, batch: TurnBatch, step: int) -> TurnBatch:
+        """Once a step, over all rows: operations over turns, trajectories and groups (such as advantages)."""
+
+    def loss(self, policy: TokenScores, teacher: TokenScores | None, batch: TurnBatch) -> LossOutput:
+        """One micro-batch: gradient flows through `policy`; everything else is data."""

@@ -1,0 +1,313 @@
+"""From settings to the parts of a run: everything that can be wrong is found here, before any work."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import torch
+
+from sdar_agents.backends.base import Backend
+from sdar_agents.backends.hf import HFBackend
+from sdar_agents.config import ConfigError, TrainConfig, learner_name, read_config, to_json
+from sdar_agents.episode import Sampling
+from sdar_agents.policy import TINY, bundled_tiny, frozen_copy, initial_weights, load_policy
+from sdar_agents.rollout import EnvPool, RolloutSettings, make_agent_env
+from sdar_agents.teacher import PrivilegedContext
+from sdar_agents.tokens import ChatTokenizer
+from sdar_gym.errors import unknown
+from sdar_gym.prompts import COMPACT, TAGGED, PromptStyle, prompt_style
+from sdar_gym.registration import SUITE, make, text_env
+from sdar_gym.tasks import Panel, make_panel
+from sdar_skills.bank import SkillBank, load_bank
+from sdar_skills.retrievers import RETRIEVERS, make_retriever
+
+DEFAULT_EPISODES = 100
+STYLE_FILE = "prompt_style.txt"
+"""A model folder may say, in one word, which prompt style it was trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The parts of a training run, ready to start.
+
+    Attributes:
+        config, folder, learner: The settings, where results go, the learner's registry name.
+        model, tokenizer, device: What is trained; `optimizer` owns its trainable weights.
+        reference: The initial weights, if the learner wants a KL to them.
+        teacher: The weights that score under the skills: the model itself, frozen or averaged; None if not needed.
+        backend, pool, rollout: How episodes are played.
+        context: Where skills come from; None only with the retriever `none` and no teacher.
+        skill_types: Skill id to task type, of the whole bank.
+        train_ids, panel: What is trained and evaluated on.
+    """
+
+    config: TrainConfig
+    folder: Path
+    learner: str
+    model: Any
+    tokenizer: ChatTokenizer
+    device: str
+    optimizer: torch.optim.Optimizer
+    reference: Any | None
+    teacher: Any | None
+    backend: Backend
+    pool: EnvPool
+    rollout: RolloutSettings
+    context: PrivilegedContext | None
+    skill_types: Mapping[str, str]
+    train_ids: tuple[str, ...]
+    panel: Panel
+
+
+def set_up(config: TrainConfig, *, resume: bool) -> Run:
+    """Build every part of a run, cheapest checks first, and write the resolved config.
+
+    Raises:
+        ConfigError: settings that cannot work, a run folder that holds another run or cannot be written.
+        ModelError, SkillBankError, UnknownEnvError, ...: as the part says it.
+    """
+    check_names(config)
+    folder = claim_folder(config, resume=resume)
+    options = env_options(config.env, config.data)
+    env = make(config.env, **options)
+    train_ids = tuple(text_env(env).task_ids(config.train_split))
+    if not train_ids:
+        raise ConfigError(f"split {config.train_split!r} of {config.env} holds no task: nothing to train on")
+    split = evaluation_split(config.env, config.panel)
+    episodes = config.eval_episodes or min(DEFAULT_EPISODES, len(text_env(env).task_ids(split)))
+    panel = make_panel(env, config.env, split, episodes)
+    shared = set(train_ids) & set(panel.task_ids)
+    if shared:
+        raise ConfigError(
+            f"{len(shared)} tasks of the panel {panel.name} are also trained on: evaluate on another split (--panel)"
+        )
+    device = resolve_device(config.device)
+    model, tokenizer = load_policy(config.model, dtype=config.dtype, device=device, tuning=config.tuning)
+    check_lengths(config, model)
+    needs = config.learner.needs
+    context, bank = make_context(config, tokenizer)
+    if context is None and needs.teacher != "none":
+        context = PrivilegedContext(None, "", 1, config.max_skill_tokens, tokenizer.count)
+    style = resolve_style(config.prompt_style, config.model)
+    run = Run(
+        config=config,
+        folder=folder,
+        learner=learner_name(config.learner),
+        model=model,
+        tokenizer=tokenizer,
+        device=device,
+        optimizer=torch.optim.AdamW(
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+        ),
+        reference=initial_weights(model) if needs.reference else None,
+        teacher=_teacher(config, model),
+        backend=HFBackend(model, tokenizer),
+        pool=EnvPool(lambda: make_agent_env(config.env, style, **options)),
+        rollout=RolloutSettings(
+            env_id=config.env,
+            sampling=Sampling(temperature=config.temperature, max_tokens=config.max_response_tokens),
+            max_prompt_tokens=config.max_prompt_tokens,
+            teacher_prompts=needs.teacher != "none",
+        ),
+        context=context,
+        skill_types={skill.id: skill.task_type for skill in bank} if bank is not None else {},
+        train_ids=train_ids,
+        panel=panel,
+    )
+    write_config(run, bank)
+    return run
+
+
+def check_names(config: TrainConfig) -> None:
+    """Refuse misspelt names before anything is made.
+
+    Raises:
+        ConfigError, ValueError: the text suggests the nearest known name.
+    """
+    if config.env not in SUITE and ":" not in config.env and config.env not in gym.registry:
+        raise ConfigError(unknown("environment", config.env, SUITE))
+    if config.retriever not in RETRIEVERS and ":" not in config.retriever:
+        raise ConfigError(unknown("retriever", config.retriever, RETRIEVERS))
+    if config.prompt_style != "auto":
+        prompt_style(config.prompt_style)
+
+
+def claim_folder(config: TrainConfig, *, resume: bool) -> Path:
+    """The run folder, made and known to be writable.
+
+    Raises:
+        ConfigError: it cannot be written, holds another run, or holds this run and `resume` was not asked for.
+    """
+    folder = Path(config.run)
+    file = folder / "config.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_text("", encoding="utf-8")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"cannot write to the run folder {folder}: {error.strerror}; choose another --run") from error
+    if not file.exists():
+        if resume:
+            raise ConfigError(f"{folder} holds no run to resume: start it without --resume")
+        return folder
+    different = differences(read_config(folder), config)
+    if different:
+        raise ConfigError(
+            f"{folder} holds a run with other settings ({'; '.join(different)}): choose another --run, "
+            "or give the settings that it was started with"
+        )
+    if not resume:
+        raise ConfigError(f"{folder} already holds this run: --resume continues it, another --run starts afresh")
+    return folder
+
+
+def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """Settings that decide what a run computes and are not the same, as `name: old -> new`.
+
+    The folder's own name and the number of steps may change: a run can be moved, and can be made longer.
+    """
+    before, after = (_flat(to_json(config)) for config in (old, new))
+    return [
+        f"{key}: {before.get(key)} -> {after.get(key)}"
+        for key in sorted({*before, *after} - {"run", "steps"})
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def env_options(env_id: str, data: str | None) -> dict[str, Any]:
+    """Settings for `make`: the data folder where one is given.
+
+    Raises:
+        ConfigError: a data folder for an environment that has no use for one.
+    """
+    if data is None:
+        return {}
+    if env_id in SUITE and not SUITE[env_id].needs_data:
+        raise ConfigError(f"{env_id} makes its own tasks and takes no --data; did you mean sdar_gym/ALFWorld-v0?")
+    return {"data": data}
+
+
+def evaluation_split(env_id: str, panel: str | None) -> str:
+    """The split that is evaluated on.
+
+    Raises:
+        ConfigError: none was named for an environment that is not of the suite.
+    """
+    if panel is not None:
+        return panel
+    if env_id not in SUITE:
+        raise ConfigError(f"{env_id} is not of this suite, so say which split is held out: --panel SPLIT")
+    return SUITE[env_id].evaluation_split
+
+
+def resolve_device(device: str) -> str:
+    """`auto` is the GPU if there is one.
+
+    Raises:
+        ConfigError: a GPU is asked for and there is none.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"--device {device}, but torch {torch.__version__} sees no GPU: use --device cpu or auto")
+    return device
+
+
+def resolve_style(name: str, model: str) -> PromptStyle:
+    """`auto` is what the model's folder asks for, else think and action tags."""
+    if name != "auto":
+        return prompt_style(name)
+    file = (bundled_tiny() if model == TINY else Path(model).expanduser()) / STYLE_FILE
+    if file.is_file():
+        return prompt_style(file.read_text(encoding="utf-8").strip())
+    return COMPACT if model == TINY else TAGGED
+
+
+def check_lengths(config: TrainConfig, model: Any) -> None:
+    """Refuse budgets that the model's context cannot hold.
+
+    Raises:
+        ConfigError: with the numbers.
+    """
+    context = getattr(model.config, "max_position_embeddings", None)
+    needed = config.max_prompt_tokens + config.max_skill_tokens + config.max_response_tokens
+    if context is not None and needed > context:
+        raise ConfigError(
+            f"prompt {config.max_prompt_tokens} + skills {config.max_skill_tokens} + response "
+            f"{config.max_response_tokens} = {needed} tokens, but {config.model} has a context of {context}: "
+            "lower --max-prompt-tokens, --max-skill-tokens or --max-response-tokens"
+        )
+
+
+def make_context(config: TrainConfig, tokenizer: ChatTokenizer) -> tuple[PrivilegedContext | None, SkillBank | None]:
+    """The retriever over the bank, and the bank; both None if skills are switched off by `--retriever none`.
+
+    Raises:
+        ConfigError: an environment outside the suite without a bank.
+    """
+    if config.retriever == "none":
+        return None, None
+    family = SUITE[config.env].family if config.env in SUITE else None
+    if config.bank is None and family is None:
+        raise ConfigError(f"{config.env} is not of this suite, so name its skills: --bank FOLDER, or --retriever none")
+    bank = load_bank(config.bank or str(family))
+    if family is None:
+        # A third party's bank is filed under one environment of its own.
+        family = bank.envs[0]
+    bank.for_env(family)
+    retriever = make_retriever(config.retriever, bank, seed=config.seed, embedder=config.embedder)
+    context = PrivilegedContext(
+        retriever, family, config.skills_per_task, config.max_skill_tokens, lambda text: len(tokenizer.text_ids(text))
+    )
+    return context, bank
+
+
+def _teacher(config: TrainConfig, model: Any) -> Any | None:
+    if config.learner.needs.teacher == "none":
+        return None
+    if config.teacher == "live":
+        return model
+    if config.teacher == "ema":
+        return frozen_copy(model)
+    return initial_weights(model)
+
+
+def write_config(run: Run, bank: SkillBank | None) -> None:
+    """The resolved config with what else a result depends on: versions, panel, bank."""
+    provenance = {
+        "version": _version("sdar-gym"),
+        "torch": torch.__version__,
+        "transformers": _version("transformers"),
+        "python": platform.python_version(),
+        "panel": run.panel.name,
+        "panel_hash": run.panel.hash,
+        "bank_hash": bank.hash if bank is not None else None,
+        "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
+    }
+    text = json.dumps({"config": to_json(run.config), "provenance": provenance}, indent=1)
+    (run.folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    run.panel.save(run.folder / "panel.json")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,167 @@
+"""Warming up the tiny model: imitate a text-only explorer in many randomised households, with and without skills.
+
+What comes out obeys a skill in its prompt and is unsure without one, because every demonstration with a skill is of a
+household of its own, whose habits no weights can know. That difference is what a self-teacher teaches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdar_agents.policy import TINY
+from sdar_agents.rollout import make_agent_env
+from sdar_agents.setup import STYLE_FILE
+from sdar_agents.tiny_model import Example, SupervisedSettings, TinyShape, build_model, supervise, train_tokenizer
+from sdar_agents.tokens import ChatTokenizer
+from sdar_gym.envs.alfworld.explorer import Explorer
+from sdar_gym.envs.alfworld.household import Household, SkillText
+from sdar_gym.prompts import COMPACT, Prompt
+
+ENV = "sdar_gym/ALFWorldMini-v0"
+RECIPE_FILE = "recipe.json"
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupRecipe:
+    """Everything that decides the warmed-up model.
+
+    Attributes:
+        demonstrations: Episodes of the explorer, each in a household of its own.
+        skill_share: Share of them whose prompt carries their household's skills, and which follow them.
+        random_moves: Share of moves to a random place; they are played, never imitated.
+        seed: Of households, tasks, moves and initial weights.
+        shape: Size of the model.
+        training: How it imitates.
+    """
+
+    demonstrations: int = 3000
+    skill_share: float = 0.5
+    random_moves: float = 0.1
+    seed: int = 0
+    shape: TinyShape = field(default_factory=TinyShape)
+    training: SupervisedSettings = field(default_factory=SupervisedSettings)
+
+    @property
+    def content_hash(self) -> str:
+        """16 hex digits: recipes that differ in any number make different models."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class DemonstratedTurn:
+    """A prompt as text, and the action that the explorer chose there."""
+
+    message: str
+    action: str
+
+
+def cache_folder(recipe: WarmupRecipe) -> Path:
+    """Where a model of this recipe is kept: `$SDAR_GYM_CACHE` or `~/.cache/sdar-gym`."""
+    root = os.environ.get("SDAR_GYM_CACHE") or Path.home() / ".cache" / "sdar-gym"
+    return Path(root) / f"{TINY}-{recipe.content_hash}"
+
+
+def is_built(folder: Path, recipe: WarmupRecipe) -> bool:
+    """Whether a folder holds the model of exactly this recipe."""
+    file = folder / RECIPE_FILE
+    return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("content_hash") == recipe.content_hash
+
+
+def warm_up(
+    recipe: WarmupRecipe, folder: Path, *, on_progress: Callable[[str, int, int, float], None] = lambda *_: None
+) -> None:
+    """Build the model of a recipe into a folder: a plain transformers folder with the recipe beside it.
+
+    The same recipe and the same versions of torch and tokenizers give the same bytes on the same machine.
+
+    Args:
+        on_progress: Called with (phase, done, total, loss).
+    """
+    turns: list[DemonstratedTurn] = []
+    for done, demonstration in enumerate(demonstrate(recipe)):
+        turns += demonstration
+        on_progress("demonstrations", done + 1, recipe.demonstrations, 0.0)
+    tokenizer = train_tokenizer((f"{turn.message}\n{turn.action}" for turn in turns), recipe.shape.vocabulary)
+    examples = [_example(turn, tokenizer) for turn in turns]
+    model = build_model(recipe.shape, tokenizer, recipe.seed)
+    supervise(
+        model,
+        examples,
+        recipe.training,
+        pad_id=tokenizer.pad_id,
+        on_batch=lambda done, total, loss: on_progress("imitation", done, total, loss),
+    )
+    _write(folder, model, tokenizer, recipe)
+
+
+def demonstrate(recipe: WarmupRecipe) -> Iterator[list[DemonstratedTurn]]:
+    """Play the demonstrations; each yields the turns that are to be imitated."""
+    generator = np.random.default_rng(recipe.seed)
+    for number in range(recipe.demonstrations):
+        # Household 0 and up are random ones; the true household is never among them.
+        seed = recipe.seed * 1_000_003 + number
+        with_skill = bool(generator.random() < recipe.skill_share)
+        yield _demonstration(seed, with_skill=with_skill, random_moves=recipe.random_moves, generator=generator)
+
+
+def _demonstration(
+    seed: int, *, with_skill: bool, random_moves: float, generator: np.random.Generator
+) -> list[DemonstratedTurn]:
+    household = Household.random(seed)
+    env = make_agent_env(ENV, COMPACT, household_seed=seed)
+    _, info = env.reset(seed=seed)
+    prompt: Prompt = info["prompt"]
+    skills = (
+        skill_text(household, task=prompt.task, task_type=info["task_type"], generator=generator) if with_skill else ""
+    )
+    # Without skills the sweep is shuffled: the model stays undecided where to look, and so can still explore.
+    explorer = Explorer(household if with_skill else None, seed, sweep="shuffled", noise=random_moves)
+    explorer.begin(prompt.task, prompt.observation)
+    turns, done = [], False
+    while not done:
+        prompt = info["prompt"]
+        action = explorer.act(prompt.observation)
+        if not explorer.was_noise:
+            turns.append(DemonstratedTurn(prompt.render(skills), action))
+        _, _, terminated, truncated, info = env.step(action)
+        done = terminated or truncated
+    return turns
+
+
+def skill_text(household: Household, *, task: str, task_type: str, generator: np.random.Generator) -> str:
+    """The two skills that a good retriever finds for a task, in either order: its thing's place and its phases."""
+    own = [skill for skill in household.skills() if skill.task_type == task_type or _is_about(skill, task)]
+    order = generator.permutation(len(own))
+    return "\n".join(own[int(position)].body for position in order)
+
+
+def _is_about(skill: SkillText, task: str) -> bool:
+    return skill.id.startswith("where-the-") and any(word in task.rstrip(".").split() for word in skill.keywords)
+
+
+def _example(turn: DemonstratedTurn, tokenizer: ChatTokenizer) -> Example:
+    return Example(tokenizer.prompt_ids(turn.message), (*tokenizer.text_ids(turn.action), tokenizer.eos_id))
+
+
+def _write(folder: Path, model: Any, tokenizer: ChatTokenizer, recipe: WarmupRecipe) -> None:
+    partial = folder.with_name(f".{folder.name}-partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    model.save_pretrained(partial)
+    tokenizer.save(partial)
+    (partial / STYLE_FILE).write_text(f"{COMPACT.name}\n", encoding="utf-8")
+    record = {"content_hash": recipe.content_hash, "recipe": dataclasses.asdict(recipe)}
+    (partial / RECIPE_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)

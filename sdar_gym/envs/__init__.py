@@ -1,0 +1,1 @@
+"""The environments; `sdar_gym.registration` lists them. Nothing is imported here."""

@@ -1,0 +1,180 @@
+"""`sdar_gym/ALFWorld-v0`: the published games. `HouseholdEnv` plays games of the same form from any source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from gymnasium.error import ResetNeeded
+
+from sdar_gym.envs.alfworld.engine import Engine, Game, NativeEngine, Reply, compile_game
+from sdar_gym.envs.alfworld.folder import find_games
+from sdar_gym.envs.alfworld.game_file import GameSource
+from sdar_gym.envs.alfworld.oracle import next_command
+from sdar_gym.envs.alfworld.state import State
+from sdar_gym.errors import unknown
+from sdar_gym.text_env import TextEnv, TurnInfo, UnknownTaskError
+
+EngineName = Literal["native", "textworld"]
+ENGINES: tuple[EngineName, ...] = ("native", "textworld")
+
+# A compiled game takes some 0.2 MB; a training step plays a few dozen different ones.
+_KEPT_GAMES = 128
+
+
+@lru_cache(maxsize=_KEPT_GAMES)
+def compiled(games: GameSource, task_id: str) -> Game:
+    """The game of a task, shared by every environment of this process that plays it."""
+    return compile_game(games.load(task_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An episode at some turn.
+
+    Attributes:
+        task_id: Whose game it is.
+        state: The state of the native rules.
+        commands: Everything played so far, where the engine can only get there by playing it; else empty.
+        is_over: Whether the episode has ended.
+    """
+
+    task_id: str
+    state: State
+    commands: tuple[str, ...]
+    is_over: bool
+
+
+class HouseholdEnv(TextEnv):
+    """Plays games of ALFWorld's form.
+
+    The reward is 1.0 on the turn that reaches the goal. A command that the state does not admit is answered
+    "Nothing happens."; commands are compared as they are, spaces at the ends aside. `info["admissible_actions"]` is
+    the official list, in its order, and `info["task_type"]` comes from the goal, not from the name of a file.
+
+    Args:
+        games: Where the games come from.
+        split: The split that seeds draw from; by default the first that the source has.
+        engine: "native", or "textworld" for the official engine (thousands of times slower; and it runs expressions
+            of the game file as code).
+    """
+
+    def __init__(self, games: GameSource, split: str | None = None, engine: EngineName = "native") -> None:
+        super().__init__()
+        if engine not in ENGINES:
+            raise ValueError(unknown("engine", engine, ENGINES))
+        if split is not None and split not in games.splits:
+            raise UnknownTaskError(unknown("split", split, games.splits))
+        first = games.splits[0] if split is None else split
+        # What is there depends on the data: the class variable only states the usual.
+        self.splits = (first, *(name for name in games.splits if name != first))  # type: ignore[misc]
+        self.games = games
+        self.engine = engine
+        self._task_id: str | None = None
+        self._is_over = False
+        self._game: Game
+        # Keeps up with the official engine where that one plays: the oracle and the snapshots need a state.
+        self._native: NativeEngine
+        self._played: Engine
+        self._commands: list[str] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        reply = self._start(self.chosen_task(seed, options))
+        return reply.text, self._info(reply)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        if not isinstance(action, str):
+            raise TypeError(f"an action is a command, a string such as 'look', not {type(action).__name__}")
+        if self._task_id is None or self._is_over:
+            raise ResetNeeded("the episode is over, or none was started; call reset() before step()")
+        reply = self._played.step(action)
+        if self._played is not self._native:
+            self._native.step(action)
+            self._commands.append(action)
+        self._is_over = reply.won
+        return reply.text, float(reply.won), reply.won, False, self._info(reply)
+
+    def task_ids(self, split: str) -> Sequence[str]:
+        return self.games.task_ids(split)
+
+    def oracle(self) -> str | None:
+        """The next command towards the goal; it reads the hidden state. See `oracle.next_command`."""
+        self._require_episode()
+        return next_command(self._game, self._native.state)
+
+    def snapshot(self) -> Snapshot:
+        task_id = self._require_episode()
+        return Snapshot(task_id, self._native.state.copy(), tuple(self._commands), self._is_over)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        if snapshot.task_id != self._task_id or self._played is not self._native:
+            self._start(snapshot.task_id)
+        if self._played is not self._native:
+            for command in snapshot.commands:
+                self._played.step(command)
+            self._commands = list(snapshot.commands)
+        self._native.go_to(snapshot.state)
+        self._is_over = snapshot.is_over
+
+    def _start(self, task_id: str) -> Reply:
+        if task_id != self._task_id:
+            self._game = compiled(self.games, task_id)
+            self._task_id = None  # until the engines are those of the new task
+            self._native = NativeEngine(self._game)
+            self._played = self._native if self.engine == "native" else _official(self.games, task_id)
+            self._task_id = task_id
+        self._is_over = False
+        self._commands = []
+        reply = self._native.reset()
+        return reply if self._played is self._native else self._played.reset()
+
+    def _require_episode(self) -> str:
+        if self._task_id is None:
+            raise ResetNeeded("no episode is running; call reset() first")
+        return self._task_id
+
+    def _info(self, reply: Reply) -> dict[str, Any]:
+        game = self._game.compiled
+        info: TurnInfo = {
+            "task_id": self._require_episode(),
+            "task": game.task,
+            "task_type": game.goal.task_type,
+            "admissible_actions": list(reply.admissible),
+            "is_action_valid": reply.understood,
+            "success": reply.won,
+            "score": float(reply.won),
+        }
+        return dict(info)
+
+
+class ALFWorldEnv(HouseholdEnv):
+    """The published ALFWorld games, by an engine that answers as the official one does, command for command.
+
+    Task ids are `<split>/<task folder>/<trial folder>`, of the splits train, valid_seen, valid_unseen and valid_train
+    as far as they are there; unsolvable games and those with sliced or movable things are left out, as officially.
+
+    Args:
+        data: A folder that holds `json_2.1.1`, that folder itself, any other folder with game files below (split
+            `all`), or one game file. By default the folder named by the environment variable ALFWORLD_DATA.
+        split: The split that seeds draw from; by default train, or the first one that is there.
+        engine: "native", or "textworld" for the official engine, which needs `pip install "sdar-gym[alfworld]"`.
+
+    Raises:
+        FileNotFoundError: no games are there; the text says how to get them.
+        UnknownTaskError: the data has no such split.
+    """
+
+    def __init__(
+        self, data: str | Path | None = None, split: str | None = None, engine: EngineName = "native"
+    ) -> None:
+        super().__init__(find_games(data), split, engine)
+
+
+def _official(games: GameSource, task_id: str) -> Engine:
+    # Only here: the official packages are an optional extra.
+    from sdar_gym.envs.alfworld.official import OfficialEngine
+
+    return OfficialEngine(games.load(task_id))

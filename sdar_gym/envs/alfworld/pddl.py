@@ -1,0 +1,154 @@
+"""Reading PDDL: text to nested tuples, and a problem to its things, facts and goal."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sdar_gym.envs.alfworld.game_file import GameFileError
+
+Node = str | tuple["Node", ...]
+"""A word, or a parenthesised list. PDDL ignores case: words are lower case."""
+
+_TOKEN = re.compile(r"[()]|[^\s()]+")
+_COMMENT = re.compile(r";[^\n]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One PDDL problem.
+
+    Attributes:
+        types: Name of every thing to the name of its type.
+        facts: Predicate to the argument lists for which it holds at the start, in the order of the file.
+        goal: The goal formula.
+    """
+
+    types: dict[str, str]
+    facts: dict[str, list[tuple[str, ...]]]
+    goal: Node
+
+
+def read_pddl(text: str, place: str) -> tuple[Node, ...]:
+    """The one list that a PDDL text consists of.
+
+    Args:
+        text: A domain or a problem.
+        place: Names the file and the part of it, for errors.
+
+    Raises:
+        GameFileError: the parentheses do not match.
+    """
+    stack: list[list[Node]] = [[]]
+    for token in _TOKEN.findall(_COMMENT.sub("", text.lower())):
+        if token == "(":
+            stack.append([])
+        elif token != ")":
+            stack[-1].append(token)
+        elif len(stack) == 1:
+            raise GameFileError(f"{place}: a ')' too many, in line {_unbalanced_line(text)}")
+        else:
+            closed = tuple(stack.pop())
+            stack[-1].append(closed)
+    if len(stack) > 1:
+        raise GameFileError(f"{place}: {len(stack) - 1} ')' missing at the end; the text is cut short")
+    if len(stack[0]) != 1 or not isinstance(stack[0][0], tuple):
+        raise GameFileError(f"{place}: a single (define ...) belongs here")
+    return stack[0][0]
+
+
+def read_problem(text: str, place: str) -> Problem:
+    """Read a PDDL problem.
+
+    Raises:
+        GameFileError: a part is missing, stands twice or cannot be read.
+    """
+    sections = sections_of(read_pddl(text, place), place)
+    for name in (":objects", ":init", ":goal"):
+        if len(sections.get(name, ())) != 1:
+            raise GameFileError(f"{place}: it has {len(sections.get(name, ()))} parts {name}; one belongs here")
+    goal = sections[":goal"][0]
+    if len(goal) != 2:
+        raise GameFileError(f"{place}, :goal: it holds {len(goal) - 1} formulas; one belongs here")
+    things = typed_names(sections[":objects"][0][1:], f"{place}, :objects")
+    types = dict(things)
+    if len(types) != len(things):
+        names = [name for name, _ in things]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise GameFileError(f"{place}, :objects: {twice!r} is declared twice")
+    return Problem(types, _read_facts(sections[":init"][0][1:], types, f"{place}, :init"), goal[1])
+
+
+def sections_of(define: tuple[Node, ...], place: str) -> dict[str, list[tuple[Node, ...]]]:
+    """The parts of a `(define ...)` by their first word, each a list because `:action` stands many times."""
+    if not define or define[0] != "define":
+        raise GameFileError(f"{place}: it does not start with (define")
+    sections: dict[str, list[tuple[Node, ...]]] = {}
+    for part in define[1:]:
+        if not isinstance(part, tuple) or not part or not isinstance(part[0], str):
+            raise GameFileError(f"{place}: {show(part)} is no part of a definition")
+        sections.setdefault(part[0], []).append(part)
+    return sections
+
+
+def typed_names(words: tuple[Node, ...], place: str) -> list[tuple[str, str]]:
+    """`a b - t c - u` as [(a, t), (b, t), (c, u)]."""
+    named: list[tuple[str, str]] = []
+    waiting: list[str] = []
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if not isinstance(word, str):
+            raise GameFileError(f"{place}: {show(word)} where a name belongs")
+        if word != "-":
+            waiting.append(word)
+            position += 1
+            continue
+        type_name = words[position + 1] if position + 1 < len(words) else None
+        if not isinstance(type_name, str) or not waiting:
+            raise GameFileError(f"{place}: '-' stands without a name before and a type after it")
+        named.extend((name, type_name) for name in waiting)
+        waiting = []
+        position += 2
+    if waiting:
+        raise GameFileError(f"{place}: {waiting[0]!r} has no type")
+    return named
+
+
+def show(node: Node) -> str:
+    """A formula as text, shortened: for errors."""
+    text = _text(node)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _text(node: Node) -> str:
+    return node if isinstance(node, str) else f"({' '.join(map(_text, node))})"
+
+
+def _read_facts(
+    nodes: tuple[Node, ...], types: dict[str, str], place: str
+) -> dict[str, list[tuple[str, ...]]]:
+    facts: dict[str, list[tuple[str, ...]]] = {}
+    for node in nodes:
+        if not isinstance(node, tuple) or not node or not isinstance(node[0], str):
+            raise GameFileError(f"{place}: {show(node)} is no fact")
+        if node[0] == "=":  # distances and the total cost: they change nothing that a player sees
+            continue
+        arguments = tuple(argument for argument in node[1:] if isinstance(argument, str))
+        if len(arguments) + 1 != len(node):
+            raise GameFileError(f"{place}: {show(node)} is no plain fact")
+        for argument in arguments:
+            if argument not in types:
+                raise GameFileError(f"{place}: {show(node)} names {argument!r}, which :objects does not declare")
+        facts.setdefault(node[0], []).append(arguments)
+    return facts
+
+
+def _unbalanced_line(text: str) -> int:
+    depth = 0
+    for number, line in enumerate(text.split("\n"), start=1):
+        for token in _TOKEN.findall(_COMMENT.sub("", line)):
+            depth += (token == "(") - (token == ")")
+            if depth < 0:
+                return number
+    raise AssertionError("called for balanced text")

@@ -1,0 +1,65 @@
+"""The contract that every retriever keeps, and what each one is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol, Self, runtime_checkable
+
+from sdar_skills.bank import SkillBank
+from sdar_skills.embedders import Embedder
+from sdar_skills.skill import Match, SkillQuery
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds the skills of a bank that help with a query."""
+
+    def retrieve(self, query: SkillQuery, k: int) -> list[Match]:
+        """The k best skills of the query's environment, best first.
+
+        The same bank, seed and query give the same answer in every process; equal scores are ordered by id.
+
+        Args:
+            query: Environment, task type and goal.
+            k: How many at most, from 1 on.
+
+        Raises:
+            SkillBankError: the bank has no skill of the query's environment.
+            ValueError: k is below 1, or the query lacks what this retriever looks at.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieverSetup:
+    """What `make_retriever` offers; a retriever takes what it needs.
+
+    Attributes:
+        bank: Where the skills are.
+        seed: For retrievers that draw.
+        embedder: For retrievers that embed: a name for `make_embedder`, or an embedder that is shared.
+    """
+
+    bank: SkillBank
+    seed: int = 0
+    embedder: str | Embedder = "minilm"
+
+
+class BuildsRetriever(Protocol):
+    """What a registered class has: a constructor from the common setup."""
+
+    @classmethod
+    def from_setup(cls, setup: RetrieverSetup) -> Self: ...
+
+    def retrieve(self, query: SkillQuery, k: int) -> list[Match]: ...
+
+
+def check_k(k: int) -> None:
+    """Refuse a number of skills that cannot be meant."""
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}; for no skills use the retriever 'none'")
+
+
+def best_first(matches: Iterable[Match]) -> list[Match]:
+    """Sort by falling score, equal scores by id."""
+    return sorted(matches, key=lambda match: (-match.score, match.skill.id))

@@ -1,0 +1,43 @@
+"""The skills of the query's own task type, then the general ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from sdar_skills.bank import SkillBank, SkillBankError
+from sdar_skills.retrievers.base import RetrieverSetup, best_first, check_k
+from sdar_skills.skill import GENERAL, Match, SkillQuery
+from sdar_skills.spelling import unknown_name
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTypeRetriever:
+    """Looks skills up by task type, exactly.
+
+    A task type without a skill is an error: answering with the general skills alone is how a teacher goes blind
+    without anybody noticing.
+    """
+
+    bank: SkillBank
+
+    @classmethod
+    def from_setup(cls, setup: RetrieverSetup) -> Self:
+        """Take the bank."""
+        return cls(setup.bank)
+
+    def retrieve(self, query: SkillQuery, k: int) -> list[Match]:
+        """Up to k skills: score 1 for the task type's own, 0 for the general ones."""
+        check_k(k)
+        skills = self.bank.for_env(query.env)
+        known = {skill.task_type for skill in skills} - {GENERAL}
+        if query.task_type not in known:
+            raise SkillBankError(
+                f"{unknown_name(f'task type of env {query.env!r}', query.task_type, known)} "
+                "Add a skill for it to the bank, or pass the environment's own task type."
+            )
+        return best_first(
+            Match(skill, float(skill.task_type == query.task_type))
+            for skill in skills
+            if skill.task_type in (query.task_type, GENERAL)
+        )[:k]

@@ -1,0 +1,337 @@
+"""The training loop as a whole, on the number line: it learns, repeats itself, resumes, and refuses what cannot work."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from sdar_agents.batch import collate
+from sdar_agents.checkpoint import CheckpointError, checkpoints, latest_checkpoint
+from sdar_agents.config import ConfigError, TrainConfig, from_json, preset_config, read_config, to_json
+from sdar_agents.learners import LEARNERS
+from sdar_agents.learners.grpo import GRPO
+from sdar_agents.learners.sdar import SDAR
+from sdar_agents.policy import ModelError
+from sdar_agents.rollout import play
+from sdar_agents.run_log import read_metrics
+from sdar_agents.setup import set_up
+from sdar_agents.train import PhaseClock, assignments_of_step, train, update
+
+MakeConfig = Callable[..., TrainConfig]
+QUIET = Console(quiet=True)
+
+
+def weights(config: TrainConfig) -> dict[str, torch.Tensor]:
+    return load_file(latest_checkpoint(Path(config.run)).model_folder / "model.safetensors")
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def timeless(run: str) -> list[dict[str, Any]]:
+    """The metrics without what differs between two equal runs."""
+    rows = read_metrics(Path(run))
+    return [{key: value for key, value in row.items() if not key.startswith("seconds")} for row in rows]
+
+
+@pytest.mark.parametrize("learner", sorted(LEARNERS))
+def test_every_learner_learns(learner: str, number_line_config: MakeConfig) -> None:
+    config = number_line_config(
+        learner, steps=12, groups=8, group_size=8, eval_episodes=18, eval_every=12, learning_rate=5e-3
+    )
+    summary = train(config, console=QUIET)
+    assert summary["after"]["success_rate"] >= summary["before"]["success_rate"] + 0.25
+
+
+def test_two_equal_runs_are_equal_to_the_bit(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    one, two = (number_line_config("sdar", steps=2, run=str(tmp_path / name)) for name in ("one", "two"))
+    train(one, console=QUIET)
+    train(two, console=QUIET)
+    assert same(weights(one), weights(two))
+    assert timeless(one.run) == timeless(two.run)
+
+
+@pytest.mark.parametrize("teacher", ["live", "ema"])
+def test_a_resumed_run_ends_where_an_unbroken_one_does(
+    teacher: str, number_line_config: MakeConfig, tmp_path: Path
+) -> None:
+    whole = number_line_config("sdar", steps=4, teacher=teacher, run=str(tmp_path / "whole"))
+    train(whole, console=QUIET)
+    broken = replace(whole, steps=2, run=str(tmp_path / "broken"))
+    train(broken, console=QUIET)
+    train(replace(broken, steps=4), resume=True, console=QUIET)
+    assert same(weights(whole), weights(broken))
+    assert timeless(whole.run) == timeless(broken.run)
+
+
+def test_a_resume_plays_unfinished_steps_again_and_logs_each_once(
+    number_line_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = number_line_config("grpo", steps=4, run=str(tmp_path / "run"))
+    train(config, console=QUIET)
+    before = timeless(config.run)
+    # As if the run had been killed in step 4, after the checkpoint of step 2.
+    newest = latest_checkpoint(Path(config.run))
+    for file in sorted(newest.folder.rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    newest.folder.rmdir()
+    with (Path(config.run) / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('{"kind": "train", "st')
+    train(config, resume=True, console=QUIET)
+    assert timeless(config.run) == before
+
+
+def test_sdar_without_weight_trains_as_grpo(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    rl = GRPO(kl_coefficient=0.0)
+    grpo = number_line_config("grpo", steps=2, learner=rl, run=str(tmp_path / "grpo"))
+    sdar = number_line_config("sdar", steps=2, learner=SDAR(rl=rl, weight=0.0), run=str(tmp_path / "sdar"))
+    train(grpo, console=QUIET)
+    train(sdar, console=QUIET)
+    assert same(weights(grpo), weights(sdar))
+
+
+def test_cutting_the_batch_finer_does_not_change_the_gradient(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    gradients = []
+    for microbatch_tokens in (100_000, 150):
+        config = number_line_config(
+            "sdar",
+            minibatches=1,
+            microbatch_tokens=microbatch_tokens,
+            max_grad_norm=1e9,
+            run=str(tmp_path / str(microbatch_tokens)),
+        )
+        run = set_up(config, resume=False)
+        episodes = play(
+            assignments_of_step(run.train_ids, config=config, step=0),
+            pool=run.pool,
+            backend=run.backend,
+            tokenizer=run.tokenizer,
+            settings=run.rollout,
+            context=run.context,
+            seed="0",
+        )
+        batch = config.learner.prepare(collate(episodes, pad_id=run.tokenizer.pad_id), 0)
+        seen: list[torch.Tensor] = []
+        model = run.model
+        run.optimizer.register_step_pre_hook(
+            lambda *_, model=model, seen=seen: seen.extend(p.grad.clone() for p in model.parameters())
+        )
+        update(run, batch, 0, PhaseClock())
+        gradients.append(torch.cat([gradient.flatten() for gradient in seen]))
+    assert float(gradients[0].norm()) > 0
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_frozen_teacher_stays_where_the_run_began(number_line_config: MakeConfig) -> None:
+    config = number_line_config("sdar", steps=1, teacher="frozen")
+    run = set_up(config, resume=False)
+    start = {name: value.clone() for name, value in run.model.state_dict().items()}
+    from sdar_agents.train import train_step
+
+    train_step(run, 0)
+    assert run.teacher is not None
+    assert same(run.teacher.state_dict(), start)
+    assert not same(run.model.state_dict(), start)
+
+
+def test_old_log_probabilities_agree_with_the_samplers(number_line_config: MakeConfig) -> None:
+    config = number_line_config("grpo", steps=1)
+    train(config, console=QUIET)
+    row = next(row for row in read_metrics(Path(config.run)) if row["kind"] == "train")
+    assert row["sampler_mismatch"] < 1e-4
+
+
+def test_every_task_comes_once_before_any_comes_again(number_line_config: MakeConfig) -> None:
+    config = number_line_config("grpo", groups=3, group_size=2)
+    ids = [f"t{number}" for number in range(6)]
+    drawn = [a.task_id for step in range(2) for a in assignments_of_step(ids, config=config, step=step)]
+    assert sorted(drawn) == sorted(ids * 2)
+    assert drawn[0] == drawn[1]
+
+
+def test_a_run_says_what_it_is_made_of(number_line_config: MakeConfig) -> None:
+    config = number_line_config("sdar", steps=1)
+    summary = train(config, console=QUIET)
+    folder = Path(config.run)
+    assert read_config(folder) == config
+    provenance = json.loads((folder / "config.json").read_text(encoding="utf-8"))["provenance"]
+    assert provenance["panel_hash"] == summary["panel_hash"] == summary["after"]["panel_hash"]
+    assert provenance["bank_hash"]
+    assert (folder / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert list((folder / "tensorboard").glob("events*"))
+    row = next(row for row in read_metrics(folder) if row["kind"] == "train")
+    assert {"success", "reward", "gap", "gate", "gate_active", "seconds/rollout", "seconds/update"} <= row.keys()
+
+
+def test_old_checkpoints_are_dropped_and_the_newest_kept(number_line_config: MakeConfig) -> None:
+    config = number_line_config("grpo", steps=4, checkpoint_every=1, keep_checkpoints=2)
+    train(config, console=QUIET)
+    assert [checkpoint.step for checkpoint in checkpoints(Path(config.run))] == [3, 4]
+
+
+def test_lora_trains_adapters_alone_and_resumes(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    config = number_line_config("sdar", steps=2, tuning="lora", learner=SDAR(), run=str(tmp_path / "lora"))
+    train(config, console=QUIET)
+    saved = latest_checkpoint(Path(config.run)).model_folder
+    names = load_file(saved / "adapter_model.safetensors").keys()
+    assert names
+    assert all("lora_" in name for name in names)
+    summary = train(replace(config, steps=3), resume=True, console=QUIET)
+    assert summary["steps"] == 3
+
+
+# ---- what cannot work is refused before any work is done -------------------------------------------------
+
+
+def test_a_model_folder_that_does_not_exist_is_named(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no model in .*nowhere"):
+        train(number_line_config("grpo", model=str(tmp_path / "nowhere")), console=QUIET)
+
+
+def test_a_tokenizer_without_chat_template_is_refused(
+    number_line_config: MakeConfig, number_line_model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    for file in number_line_model.iterdir():
+        if file.name != "chat_template.jinja":
+            (folder / file.name).write_bytes(file.read_bytes())
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    settings.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(ValueError, match="has no chat template"):
+        train(number_line_config("grpo", model=str(folder)), console=QUIET)
+
+
+def test_a_run_folder_that_cannot_be_written_is_refused(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot write to the run folder"):
+        train(number_line_config("grpo", run=str(tmp_path / "file" / "run")), console=QUIET)
+
+
+def test_a_run_folder_of_another_config_is_refused_by_what_differs(number_line_config: MakeConfig) -> None:
+    config = number_line_config("grpo", steps=1)
+    train(config, console=QUIET)
+    with pytest.raises(ConfigError, match=r"other settings \(learning_rate: 0.001 -> 0.5\)"):
+        train(replace(config, learning_rate=0.5), resume=True, console=QUIET)
+
+
+def test_a_run_folder_in_use_is_not_overwritten(number_line_config: MakeConfig) -> None:
+    config = number_line_config("grpo", steps=1)
+    train(config, console=QUIET)
+    with pytest.raises(ConfigError, match="--resume continues it"):
+        train(config, console=QUIET)
+
+
+def test_there_must_be_something_to_resume(number_line_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match="no run to resume"):
+        train(number_line_config("grpo"), resume=True, console=QUIET)
+
+
+def test_a_truncated_checkpoint_is_named(number_line_config: MakeConfig) -> None:
+    config = number_line_config("grpo", steps=2)
+    train(config, console=QUIET)
+    file = latest_checkpoint(Path(config.run)).folder / "training.pt"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="delete that folder"):
+        train(replace(config, steps=4), resume=True, console=QUIET)
+
+
+def test_budgets_beyond_the_models_context_are_refused_with_the_numbers(number_line_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match=r"= 5024 tokens, but .* has a context of 4096"):
+        train(number_line_config("grpo", max_prompt_tokens=5000), console=QUIET)
+
+
+def test_training_on_the_panel_is_refused(number_line_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match="are also trained on"):
+        train(number_line_config("grpo", panel="train"), console=QUIET)
+
+
+def test_more_panel_episodes_than_tasks_are_refused(number_line_config: MakeConfig) -> None:
+    with pytest.raises(ValueError, match="which has 18 tasks"):
+        train(number_line_config("grpo", eval_episodes=1000), console=QUIET)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [("group_size", 1, "at least 2"), ("steps", 0, "--steps"), ("temperature", 0.0, "above 0"), ("groups", -1, "groups")],
+)
+def test_settings_that_make_no_sense_are_refused(name: str, value: float, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(preset_config("quickstart", "grpo"), **{name: value})
+
+
+@pytest.mark.parametrize("learner", sorted(LEARNERS))
+def test_a_config_survives_its_json_form(learner: str) -> None:
+    config = preset_config("paper-alfworld", learner)
+    assert from_json(json.loads(json.dumps(to_json(config)))) == config
+
+
+def test_an_unknown_key_in_a_config_file_is_refused() -> None:
+    values = to_json(preset_config("quickstart", "sdar"))
+    with pytest.raises(ConfigError, match="did you mean 'group_size'"):
+        from_json({**values, "group_sizes": 3})
+
+
+def test_ctrl_c_saves_and_the_run_continues(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    config = number_line_config("grpo", steps=40, checkpoint_every=40, eval_every=40, run=str(tmp_path / "run"))
+    script = (
+        "import json, os, signal, sys, threading, time\n"
+        "from pathlib import Path\n"
+        "from sdar_agents.config import from_json\n"
+        "from sdar_agents.train import train\n"
+        "config = from_json(json.loads(sys.argv[1]))\n"
+        "def interrupt():\n"
+        "    while not any('train' in line for line in open(Path(config.run) / 'metrics.jsonl')): time.sleep(0.02)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "def watch():\n"
+        "    while not (Path(config.run) / 'metrics.jsonl').exists(): time.sleep(0.02)\n"
+        "    interrupt()\n"
+        "threading.Thread(target=watch, daemon=True).start()\n"
+        "print(train(config)['steps'])\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(to_json(config))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    stopped = int(result.stdout.splitlines()[-1])
+    assert 0 < stopped < 40
+    assert latest_checkpoint(Path(config.run)).step == stopped
+    assert "--resume" in result.stderr
+    assert train(replace(config, steps=stopped + 1), resume=True, console=QUIET)["finished"]
+
+
+def test_a_run_does_not_depend_on_the_hash_seed(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    script = (
+        "import json, sys\nfrom sdar_agents.config import from_json\nfrom sdar_agents.train import train\n"
+        "train(from_json(json.loads(sys.argv[1])))\n"
+    )
+    metrics = []
+    for seed in ("1", "2"):
+        config = number_line_config("sdar", steps=1, run=str(tmp_path / seed))
+        subprocess.run(
+            [sys.executable, "-c", script, json.dumps(to_json(config))],
+            capture_output=True,
+            timeout=120,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": seed},
+            check=True,
+        )
+        metrics.append(timeless(config.run))
+    assert metrics[0] == metrics[1]
