@@ -122,8 +122,8 @@ class SupervisedSettings:
     """
 
     epochs: int = 2
-    batch_tokens: int = 8192
-    matrix_learning_rate: float = 0.03
+    batch_tokens: int = 2048
+    matrix_learning_rate: float = 0.02
     other_learning_rate: float = 5e-3
     seed: int = 0
 

@@ -24,11 +24,15 @@ from sdar_agents.setup import STYLE_FILE
 from sdar_agents.tiny_model import Example, SupervisedSettings, TinyShape, build_model, supervise, train_tokenizer
 from sdar_agents.tokens import ChatTokenizer
 from sdar_gym.envs.alfworld.explorer import Explorer
-from sdar_gym.envs.alfworld.household import Household, SkillText
+from sdar_gym.envs.alfworld.household import Household
+from sdar_gym.envs.alfworld.kitchen import PLACES, THING_KINDS
+from sdar_gym.envs.alfworld.skill_texts import SkillText
 from sdar_gym.prompts import COMPACT, Prompt
 
 ENV = "sdar_gym/ALFWorldMini-v0"
 RECIPE_FILE = "recipe.json"
+SKILLS = 3
+PHASES_FOUND = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +43,16 @@ class WarmupRecipe:
         demonstrations: Episodes of the explorer, each in a household of its own.
         skill_share: Share of them whose prompt carries their household's skills, and which follow them.
         random_moves: Share of moves to a random place; they are played, never imitated.
+        blunders: Share of turns before which something impossible is tried; played, never imitated.
         seed: Of households, tasks, moves and initial weights.
         shape: Size of the model.
         training: How it imitates.
     """
 
-    demonstrations: int = 3000
+    demonstrations: int = 6000
     skill_share: float = 0.5
     random_moves: float = 0.1
+    blunders: float = 0.04
     seed: int = 0
     shape: TinyShape = field(default_factory=TinyShape)
     training: SupervisedSettings = field(default_factory=SupervisedSettings)
@@ -112,11 +118,11 @@ def demonstrate(recipe: WarmupRecipe) -> Iterator[list[DemonstratedTurn]]:
         # Household 0 and up are random ones; the true household is never among them.
         seed = recipe.seed * 1_000_003 + number
         with_skill = bool(generator.random() < recipe.skill_share)
-        yield _demonstration(seed, with_skill=with_skill, random_moves=recipe.random_moves, generator=generator)
+        yield _demonstration(recipe, seed, with_skill=with_skill, generator=generator)
 
 
 def _demonstration(
-    seed: int, *, with_skill: bool, random_moves: float, generator: np.random.Generator
+    recipe: WarmupRecipe, seed: int, *, with_skill: bool, generator: np.random.Generator
 ) -> list[DemonstratedTurn]:
     household = Household.random(seed)
     env = make_agent_env(ENV, COMPACT, household_seed=seed)
@@ -126,24 +132,45 @@ def _demonstration(
         skill_text(household, task=prompt.task, task_type=info["task_type"], generator=generator) if with_skill else ""
     )
     # Without skills the sweep is shuffled: the model stays undecided where to look, and so can still explore.
-    explorer = Explorer(household if with_skill else None, seed, sweep="shuffled", noise=random_moves)
+    explorer = Explorer(household if with_skill else None, seed, sweep="shuffled", noise=recipe.random_moves)
     explorer.begin(prompt.task, prompt.observation)
     turns, done = [], False
     while not done:
         prompt = info["prompt"]
         action = explorer.act(prompt.observation)
+        while not done and generator.random() < recipe.blunders:
+            # It changes nothing, so the explorer need not know; the model learns to go on after "Nothing happens."
+            _, _, terminated, truncated, info = env.step(_blunder(generator))
+            done = terminated or truncated
+        if done:
+            break
         if not explorer.was_noise:
-            turns.append(DemonstratedTurn(prompt.render(skills), action))
+            turns.append(DemonstratedTurn(info["prompt"].render(skills), action))
         _, _, terminated, truncated, info = env.step(action)
         done = terminated or truncated
     return turns
 
 
+def _blunder(generator: np.random.Generator) -> str:
+    """An action of the right form that cannot be done: taking something that lies nowhere."""
+    thing = str(generator.choice(sorted(THING_KINDS)))
+    place = str(generator.choice(sorted(PLACES)))
+    return f"take {thing} 9 from {place}"
+
+
 def skill_text(household: Household, *, task: str, task_type: str, generator: np.random.Generator) -> str:
-    """The two skills that a good retriever finds for a task, in either order: its thing's place and its phases."""
-    own = [skill for skill in household.skills() if skill.task_type == task_type or _is_about(skill, task)]
-    order = generator.permutation(len(own))
-    return "\n".join(own[int(position)].body for position in order)
+    """Three skills as a retriever finds them: the thing's place, the task's phases, and one that is beside the point.
+
+    The order is drawn, and in one case in five the phases are missing: a real retriever is not always right, and the
+    model is to read what concerns its task.
+    """
+    skills = household.skills()
+    own = [skill for skill in skills if _is_about(skill, task)]
+    if generator.random() < PHASES_FOUND:
+        own += [skill for skill in skills if skill.task_type == task_type]
+    others = [skill for skill in skills if skill not in own]
+    shown = own + [others[int(generator.integers(len(others)))] for _ in range(SKILLS - len(own))]
+    return "\n".join(shown[int(position)].body for position in generator.permutation(len(shown)))
 
 
 def _is_about(skill: SkillText, task: str) -> bool:

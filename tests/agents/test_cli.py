@@ -71,7 +71,11 @@ def test_list_names_what_is_registered(capsys: pytest.CaptureFixture[str]) -> No
     ],
 )
 def test_a_misspelling_is_refused_with_what_was_meant(
-    arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    meant: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert meant in refused(arguments, capsys)
@@ -144,7 +148,17 @@ def test_a_person_plays_in_the_terminal(capsys: pytest.CaptureFixture[str], monk
 
 def test_train_options_reach_the_config() -> None:
     config, resume = parse_train(
-        ["--env", LINE, "--learner", "sdar", "--learner.gate-sharpness", "3", "--learner.rl.clip-low=0.1", "--steps", "7"]
+        [
+            "--env",
+            LINE,
+            "--learner",
+            "sdar",
+            "--learner.gate-sharpness",
+            "3",
+            "--learner.rl.clip-low=0.1",
+            "--steps",
+            "7",
+        ]
     )
     assert (config.env, config.steps, resume) == (LINE, 7, False)
     assert config.learner.gate_sharpness == 3.0  # type: ignore[attr-defined]
@@ -168,7 +182,9 @@ def test_resume_takes_the_runs_own_settings(number_line_config: Callable[..., Tr
     assert parse_train(["--run", config.run, "--resume"]) == (config, True)
 
 
-def test_a_run_can_be_started_from_a_config_file(number_line_config: Callable[..., TrainConfig], tmp_path: Path) -> None:
+def test_a_run_can_be_started_from_a_config_file(
+    number_line_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
     config = number_line_config("grpo", steps=1)
     train(config, console=Console(quiet=True))
     again, _ = parse_train(["--config", str(Path(config.run) / "config.json"), "--run", "elsewhere", "--seed", "5"])

@@ -160,7 +160,8 @@ def test_the_same_seed_plays_the_same_episodes(number_line_model: Path) -> None:
     backend = HFBackend(model, tokenizer)
     arguments: dict[str, Any] = {"pool": pool(), "backend": backend, "tokenizer": tokenizer, "context": None}
     one, again, other = (
-        play(ASSIGNMENTS, settings=settings(), seed=seed, **arguments) for seed in ("1/train/0", "1/train/0", "2/train/0")
+        play(ASSIGNMENTS, settings=settings(), seed=seed, **arguments)
+        for seed in ("1/train/0", "1/train/0", "2/train/0")
     )
     assert one == again
     assert one != other

@@ -266,7 +266,12 @@ def test_more_panel_episodes_than_tasks_are_refused(number_line_config: MakeConf
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
-    [("group_size", 1, "at least 2"), ("steps", 0, "--steps"), ("temperature", 0.0, "above 0"), ("groups", -1, "groups")],
+    [
+        ("group_size", 1, "at least 2"),
+        ("steps", 0, "--steps"),
+        ("temperature", 0.0, "above 0"),
+        ("groups", -1, "groups"),
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(name: str, value: float, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

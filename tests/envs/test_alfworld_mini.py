@@ -15,7 +15,8 @@ from sdar_gym.envs.alfworld.game_file import GameFile, read_game_file
 from sdar_gym.envs.alfworld.generator import generate
 from sdar_gym.envs.alfworld.household import HOUSEHOLD, Household
 from sdar_gym.envs.alfworld.kitchen import PLACES, TASK_TYPES, THING_KINDS, kind_of, places_for
-from sdar_gym.envs.alfworld.mini import MiniGames, write_games
+from sdar_gym.envs.alfworld.mini import ALFWorldMiniEnv, MiniGames, write_games
+from sdar_gym.registration import SUITE
 from sdar_gym.text_env import UnknownTaskError
 from tests.conftest import RunPython
 
@@ -179,6 +180,34 @@ def test_written_games_lie_as_published_ones_do(tmp_path: Path) -> None:
         assert play(game, game.walkthrough)
     again = write_games(tmp_path / "again", 12, seed=3)
     assert [path.read_text() for path in again] == [path.read_text() for path in paths[:12]]
+
+
+def test_the_environment_plays_the_games_of_its_settings() -> None:
+    env = ALFWorldMiniEnv()
+    observation, info = env.reset(options={"task": "valid/000004"})
+    scenario = MiniGames().scenario("valid/000004")
+    assert observation.strip() == FIRST_OBSERVATION.format(sentence=scenario.sentence)
+    assert info["task_type"] == scenario.task_type
+    assert info["task"].startswith(scenario.sentence)
+    other = ALFWorldMiniEnv(household_seed=3, things=8, reliability=1.0)
+    assert other.games == MiniGames(Household.random(3), 8, 1.0)
+    assert hash(ALFWorldMiniEnv().games) == hash(env.games)
+    assert env.games != other.games
+
+
+@pytest.mark.parametrize("household_seed", [None, 1])
+def test_the_oracle_wins_the_small_kitchen_within_the_time_limit(household_seed: int | None) -> None:
+    env = ALFWorldMiniEnv(household_seed)
+    for task_id in env.task_ids("valid")[:60]:
+        env.reset(options={"task": task_id})
+        success = False
+        for _ in range(SUITE["sdar_gym/ALFWorldMini-v0"].max_turns):
+            action = env.oracle()
+            assert action is not None
+            _, _, success, _, _ = env.step(action)
+            if success:
+                break
+        assert success, task_id
 
 
 @pytest.mark.slow

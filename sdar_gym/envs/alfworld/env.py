@@ -167,9 +167,7 @@ class ALFWorldEnv(HouseholdEnv):
         UnknownTaskError: the data has no such split.
     """
 
-    def __init__(
-        self, data: str | Path | None = None, split: str | None = None, engine: EngineName = "native"
-    ) -> None:
+    def __init__(self, data: str | Path | None = None, split: str | None = None, engine: EngineName = "native") -> None:
         super().__init__(find_games(data), split, engine)
 
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sdar_gym.envs.alfworld.household import Household
-from sdar_gym.envs.alfworld.kitchen import PLACES, TREATMENT_PLACES, is_openable, kind_of
+from sdar_gym.envs.alfworld.kitchen import LAMP, PLACES, TREATMENT_PLACES, is_openable, kind_of
 from sdar_gym.errors import unknown
 
 _NUMBERED = re.compile(r"\b([a-z]+ \d+)\b")
 _TREATMENT_WORDS = {"clean": "clean", "hot": "heat", "heat": "heat", "cool": "cool"}
 _AFTER_THING = ("in", "on", "under", "with", "and")
-_LAMP = "desklamp"
 _REFUSED = "Nothing happens."
 
 Sweep = Literal["listed", "shuffled"]
@@ -176,7 +175,7 @@ def _look_around(memory: _Memory, observation: str) -> None:
     memory.closed.discard(memory.here)
     memory.searched.add(memory.here)
     names = _NUMBERED.findall(observation.partition("you see")[2])
-    if any(kind_of(name) == _LAMP for name in names):
+    if any(kind_of(name) == LAMP for name in names):
         memory.lamp_place = memory.here
     elif memory.lamp_place == memory.here:
         # It was believed, and is not so.
@@ -198,10 +197,10 @@ def _decide(memory: _Memory) -> str:
         appliance = TREATMENT_PLACES[goal.treatment]
         # An appliance works with its door closed.
         return f"{goal.treatment} {memory.held} with {appliance}" if memory.here == appliance else f"go to {appliance}"
-    if goal.place_kind == _LAMP:
+    if goal.place_kind == LAMP:
         if memory.lamp_place is None:
             return _search(memory)
-        return f"use {_LAMP} 1" if memory.here == memory.lamp_place else f"go to {memory.lamp_place}"
+        return f"use {LAMP} 1" if memory.here == memory.lamp_place else f"go to {memory.lamp_place}"
     # Any place of the kind will do, but two things must come to the same one.
     destination = f"{goal.place_kind} 1"
     return _at(memory, destination, f"move {memory.held} to {destination}")

@@ -11,6 +11,8 @@ from importlib.resources import files
 from sdar_gym.envs.alfworld.game_file import GameFile
 from sdar_gym.envs.alfworld.household import Household
 from sdar_gym.envs.alfworld.kitchen import (
+    LAMP,
+    PHRASES,
     PLACE_KINDS,
     TASK_TYPES,
     THING_KINDS,
@@ -26,16 +28,6 @@ RELIABILITY = 0.85
 """How often the thing that a game is about lies where the household keeps it."""
 THINGS = 6
 """How many kinds of things lie about in a game, the wanted one included."""
-
-_PHRASES: dict[str, tuple[str, str]] = {
-    "pick_and_place_simple": ("put a {thing} in {goal}", "put some {thing} on {goal}"),
-    "look_at_obj_in_light": ("look at {thing} under the {goal}", "examine the {thing} with the {goal}"),
-    "pick_clean_then_place_in_recep": ("put a clean {thing} in {goal}", "clean some {thing} and put it in {goal}"),
-    "pick_heat_then_place_in_recep": ("put a hot {thing} in {goal}", "heat some {thing} and put it in {goal}"),
-    "pick_cool_then_place_in_recep": ("put a cool {thing} in {goal}", "cool some {thing} and put it in {goal}"),
-    "pick_two_obj_and_place": ("put two {thing} in {goal}", "find two {thing} and put them in {goal}"),
-}
-LAMP = "desklamp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +110,7 @@ def draw(
         kept = household.habits[kind]
         elsewhere = [place for place in places_for(kind) if place != kept]
         contents.append((f"{kind} 1", kept if rng.random() < reliability else rng.choice(elsewhere)))
-    sentence = rng.choice(_PHRASES[task_type]).format(thing=thing, goal=goal)
+    sentence = rng.choice(PHRASES[task_type]).format(thing=thing, goal=goal)
     return Scenario(task_type, thing, goal, tuple(sorted(contents)), household.lamp_place, sentence)
 
 

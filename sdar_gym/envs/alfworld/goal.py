@@ -123,9 +123,7 @@ def _place_goal(types: dict[str, str], atoms: set[_Atom]) -> PlaceGoal | None:
     return None
 
 
-def _light_goal(
-    light: tuple[dict[str, str], set[_Atom]], held: tuple[dict[str, str], set[_Atom]]
-) -> LightGoal | None:
+def _light_goal(light: tuple[dict[str, str], set[_Atom]], held: tuple[dict[str, str], set[_Atom]]) -> LightGoal | None:
     by_type = {type_name: name for name, type_name in light[0].items()}
     held_by_type = {type_name: name for name, type_name in held[0].items()}
     if sorted(light[0].values()) != ["agent", "location", "object", "receptacle"]:

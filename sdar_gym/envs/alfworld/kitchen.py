@@ -14,6 +14,18 @@ TASK_TYPES: tuple[str, ...] = (
 )
 """The published task types; the mini world deals them in equal shares."""
 
+LAMP = "desklamp"
+
+PHRASES: dict[str, tuple[str, str]] = {
+    "pick_and_place_simple": ("put a {thing} in {goal}", "put some {thing} on {goal}"),
+    "look_at_obj_in_light": ("look at {thing} under the {goal}", "examine the {thing} with the {goal}"),
+    "pick_clean_then_place_in_recep": ("put a clean {thing} in {goal}", "clean some {thing} and put it in {goal}"),
+    "pick_heat_then_place_in_recep": ("put a hot {thing} in {goal}", "heat some {thing} and put it in {goal}"),
+    "pick_cool_then_place_in_recep": ("put a cool {thing} in {goal}", "cool some {thing} and put it in {goal}"),
+    "pick_two_obj_and_place": ("put two {thing} in {goal}", "find two {thing} and put them in {goal}"),
+}
+"""How a task is worded: the two published wordings of each type."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlaceKind:

@@ -99,5 +99,3 @@ def _drawn(native: NativeEngine, game: GameFile, generator: random.Random) -> It
             yield generator.choice(seen)
         else:
             yield generator.choice(NONSENSE)
-
-

@@ -125,9 +125,7 @@ def _text(node: Node) -> str:
     return node if isinstance(node, str) else f"({' '.join(map(_text, node))})"
 
 
-def _read_facts(
-    nodes: tuple[Node, ...], types: dict[str, str], place: str
-) -> dict[str, list[tuple[str, ...]]]:
+def _read_facts(nodes: tuple[Node, ...], types: dict[str, str], place: str) -> dict[str, list[tuple[str, ...]]]:
     facts: dict[str, list[tuple[str, ...]]] = {}
     for node in nodes:
         if not isinstance(node, tuple) or not node or not isinstance(node[0], str):

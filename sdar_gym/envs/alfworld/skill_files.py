@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sdar_gym.envs.alfworld.household import Household, SkillText
+from sdar_gym.envs.alfworld.household import Household
+from sdar_gym.envs.alfworld.skill_texts import SkillText
 
 FAMILY = "alfworld_mini"
 """The environment family that the skills are filed under."""

@@ -1,0 +1,59 @@
+"""The documents tell the truth: their Python runs, their commands exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from sdar_agents.cli import COMMANDS
+from sdar_agents.commands.train import parse_train
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("README.md", "agents/README.md", "skills/README.md", "CONTRIBUTING.md", "benchmarks/README.md")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_readmes_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks("README.md", "python")
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip().endswith("1.0")
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    found = []
+    for page in PAGES:
+        for block in blocks(page, "bash"):
+            for line in block.replace("\\\n", " ").splitlines():
+                for part in line.split("&&"):
+                    words = shlex.split(part.partition("#")[0])
+                    if words[:1] == ["sdar-gym"]:
+                        found.append((page, words[1:]))
+    return found
+
+
+@pytest.mark.parametrize(("page", "words"), commands())
+def test_every_command_in_the_documents_exists(page: str, words: list[str]) -> None:
+    assert words[0] in COMMANDS
+    if words[0] == "train":
+        parse_train([word for word in words[1:] if word != "--resume"])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_to_a_file(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)\)", text):
+        assert (ROOT / page).parent.joinpath(target).exists(), f"{page} links to {target}"
+
+
+def test_the_readme_names_one_line_to_learn_and_one_to_test() -> None:
+    lines = [line for block in blocks("README.md", "bash") for line in block.splitlines() if "pip install" in line]
+    assert len(lines) == 2
+    assert lines[0].endswith("sdar-gym quickstart")
+    assert lines[1].endswith("python -m pytest")
