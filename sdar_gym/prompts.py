@@ -83,10 +83,16 @@ def prompt_style(name: str) -> PromptStyle:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One past turn: what was seen and the action that was then taken."""
+    """One past turn: what was seen, the action that was then taken, and whether it was understood."""
 
     observation: str
     action: str
+    was_valid: bool = True
+
+    @property
+    def noted_action(self) -> str:
+        """The action as a list of actions alone shows it: nothing else there would tell that it failed."""
+        return self.action if self.was_valid else f"{self.action} (failed)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +201,7 @@ class HistoryPrompt(TextWrapper):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
         seen = "(as at the start)" if self.style.keep_opening and not self._past else self._observation
-        self._past.append(Exchange(seen, action.strip() or "(no action)"))
+        self._past.append(Exchange(seen, action.strip() or "(no action)", bool(info["is_action_valid"])))
         self._observation = observation.strip()
         prompt, info = self._prompted(info)
         return prompt, float(reward), terminated, truncated, info
@@ -207,7 +213,7 @@ class HistoryPrompt(TextWrapper):
             task=str(info["task"]),
             opening=self._opening,
             history=tuple(self._past[older:]),
-            actions=tuple(item.action for item in self._past[max(0, older - self.style.actions) : older]),
+            actions=tuple(item.noted_action for item in self._past[max(0, older - self.style.actions) : older]),
             observation=self._observation,
             admissible_actions=tuple(info["admissible_actions"]) if self.style.show_admissible else (),
             turn=len(self._past),

@@ -79,7 +79,7 @@ class TrainConfig:
     """Episodes a task."""
     minibatches: int = 4
     """Optimizer updates a step; the rows of a step are shared out among them."""
-    microbatch_tokens: int = 16_384
+    microbatch_tokens: int = 8_192
     """Padded tokens that go through the model at once; cutting finer changes memory, not the gradient."""
     learning_rate: float = 1e-3
     """Of AdamW."""

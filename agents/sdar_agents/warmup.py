@@ -23,9 +23,9 @@ from sdar_agents.rollout import make_agent_env
 from sdar_agents.setup import STYLE_FILE
 from sdar_agents.tiny_model import Example, SupervisedSettings, TinyShape, build_model, supervise, train_tokenizer
 from sdar_agents.tokens import ChatTokenizer
-from sdar_gym.envs.alfworld.explorer import Explorer
+from sdar_gym.envs.alfworld.explorer import Explorer, read_task
 from sdar_gym.envs.alfworld.household import Household
-from sdar_gym.envs.alfworld.kitchen import PLACES, THING_KINDS
+from sdar_gym.envs.alfworld.kitchen import PLACES
 from sdar_gym.envs.alfworld.skill_texts import SkillText
 from sdar_gym.prompts import COMPACT, Prompt
 
@@ -140,7 +140,7 @@ def _demonstration(
         action = explorer.act(prompt.observation)
         while not done and generator.random() < recipe.blunders:
             # It changes nothing, so the explorer need not know; the model learns to go on after "Nothing happens."
-            _, _, terminated, truncated, info = env.step(_blunder(generator))
+            _, _, terminated, truncated, info = env.step(_blunder(prompt, generator))
             done = terminated or truncated
         if done:
             break
@@ -151,11 +151,11 @@ def _demonstration(
     return turns
 
 
-def _blunder(generator: np.random.Generator) -> str:
-    """An action of the right form that cannot be done: taking something that lies nowhere."""
-    thing = str(generator.choice(sorted(THING_KINDS)))
-    place = str(generator.choice(sorted(PLACES)))
-    return f"take {thing} 9 from {place}"
+def _blunder(prompt: Prompt, generator: np.random.Generator) -> str:
+    """An action of the right form that cannot be done: taking the wanted thing, with a number that none has."""
+    thing = read_task(prompt.task).thing
+    place = str(generator.choice(PLACES))
+    return f"take {thing} {int(generator.integers(3, 5))} from {place}"
 
 
 def skill_text(household: Household, *, task: str, task_type: str, generator: np.random.Generator) -> str:

@@ -1,4 +1,4 @@
-"""The training loop as a whole, on the number line: it learns, repeats itself, resumes, and refuses what cannot work."""
+"""The training loop on the number line: it learns, repeats itself, resumes, and refuses what cannot work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sdar_agents.policy import ModelError
 from sdar_agents.rollout import play
 from sdar_agents.run_log import read_metrics
 from sdar_agents.setup import set_up
-from sdar_agents.train import PhaseClock, assignments_of_step, train, update
+from sdar_agents.train import PhaseClock, assignments_of_step, train, train_step, update
 
 MakeConfig = Callable[..., TrainConfig]
 QUIET = Console(quiet=True)
@@ -48,11 +48,12 @@ def timeless(run: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("learner", sorted(LEARNERS))
 def test_every_learner_learns(learner: str, number_line_config: MakeConfig) -> None:
-    config = number_line_config(
-        learner, steps=12, groups=8, group_size=8, eval_episodes=18, eval_every=12, learning_rate=5e-3
-    )
-    summary = train(config, console=QUIET)
-    assert summary["after"]["success_rate"] >= summary["before"]["success_rate"] + 0.25
+    config = number_line_config(learner, groups=6, group_size=8, minibatches=2)
+    six_walks = ("train/0-4", "train/1-6", "train/3-7", "train/9-4", "train/7-2", "train/5-1")
+    run = replace(set_up(config, resume=False), train_ids=six_walks)
+    success = [train_step(run, step)["success"] for step in range(16)]
+    # Over three seeds it rose from .34-.51 to .66-.84.
+    assert sum(success[-4:]) / 4 > sum(success[:4]) / 4 + 0.15
 
 
 def test_two_equal_runs_are_equal_to_the_bit(number_line_config: MakeConfig, tmp_path: Path) -> None:
@@ -138,8 +139,6 @@ def test_a_frozen_teacher_stays_where_the_run_began(number_line_config: MakeConf
     config = number_line_config("sdar", steps=1, teacher="frozen")
     run = set_up(config, resume=False)
     start = {name: value.clone() for name, value in run.model.state_dict().items()}
-    from sdar_agents.train import train_step
-
     train_step(run, 0)
     assert run.teacher is not None
     assert same(run.teacher.state_dict(), start)
