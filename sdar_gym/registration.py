@@ -83,7 +83,7 @@ _register(
         summary="a small generated household in the manner of ALFWorld; learnable on a CPU",
         evaluation_split="valid",
         needs_data=False,
-        max_turns=14,
+        max_turns=16,
     ),
     entry_point="sdar_gym.envs.alfworld.mini:ALFWorldMiniEnv",
 )

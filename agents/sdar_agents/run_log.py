@@ -42,7 +42,7 @@ class RunLog:
         if resumed_after is not None and self._file.is_file():
             kept = [row for row in read_metrics(run) if row["step"] <= resumed_after]
             self._file.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        self._stream = self._file.open("a", encoding="utf-8")
+        self._stream = self._file.open("w" if resumed_after is None else "a", encoding="utf-8")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=(resumed_after or 0) + 1)
         self._progress = Progress(
             BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=console
@@ -59,6 +59,8 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+        if not self.console.is_terminal:
+            self.console.print()
         self._stream.close()
         self._board.close()
 

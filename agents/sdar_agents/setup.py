@@ -15,6 +15,7 @@ import torch
 
 from sdar_agents.backends.base import Backend
 from sdar_agents.backends.hf import HFBackend
+from sdar_agents.checkpoint import checkpoints
 from sdar_agents.config import ConfigError, TrainConfig, learner_name, read_config, to_json
 from sdar_agents.episode import Sampling
 from sdar_agents.policy import TINY, bundled_tiny, frozen_copy, initial_weights, load_policy
@@ -145,7 +146,8 @@ def claim_folder(config: TrainConfig, *, resume: bool) -> Path:
     """The run folder, made and known to be writable.
 
     Raises:
-        ConfigError: it cannot be written, holds another run, or holds this run and `resume` was not asked for.
+        ConfigError: it cannot be written, holds another run, or holds checkpoints of this run and `resume` was not
+            asked for.
     """
     folder = Path(config.run)
     file = folder / "config.json"
@@ -166,7 +168,7 @@ def claim_folder(config: TrainConfig, *, resume: bool) -> Path:
             f"{folder} holds a run with other settings ({'; '.join(different)}): choose another --run, "
             "or give the settings that it was started with"
         )
-    if not resume:
+    if not resume and checkpoints(folder):
         raise ConfigError(f"{folder} already holds this run: --resume continues it, another --run starts afresh")
     return folder
 

@@ -36,9 +36,9 @@ class TinyShape:
 
     hidden: int = 64
     layers: int = 3
-    heads: int = 2
-    kv_heads: int = 1
-    head_size: int = 32
+    heads: int = 4
+    kv_heads: int = 2
+    head_size: int = 16
     feed_forward: int = 192
     vocabulary: int = 640
     context: int = 4096

@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 
 from sdar_agents.batch import TurnBatch, collate, token_mean
-from sdar_agents.checkpoint import latest_checkpoint, load_training_state, save_checkpoint
+from sdar_agents.checkpoint import checkpoints, latest_checkpoint, load_training_state, save_checkpoint
 from sdar_agents.config import TrainConfig
 from sdar_agents.episode import Episode
 from sdar_agents.evaluate import Evaluation, evaluate_policy
@@ -48,10 +48,11 @@ def train(config: TrainConfig, *, resume: bool = False, console: Console | None 
     """Run a whole training.
 
     Everything that can be wrong with the settings is checked before the first step. Ctrl-C finishes the step
-    under way and saves; the same settings with `resume=True` continue as if nothing had happened.
+    under way and saves; the same settings with `resume=True` continue as if nothing had happened. What only shows
+    while playing (a corrupt game file, a prompt that cannot fit) saves the finished steps before it is raised.
 
     Args:
-        resume: Continue from the newest checkpoint of `config.run`.
+        resume: Continue from the newest checkpoint of `config.run`; from the start if it was stopped before the first.
 
     Returns:
         The summary that is also written to `summary.json`: evaluations before and after, n, intervals, seconds.
@@ -63,14 +64,22 @@ def train(config: TrainConfig, *, resume: bool = False, console: Console | None 
     run = set_up(config, resume=resume)
     start = _restore(run) if resume else 0
     with (
-        RunLog(run.folder, steps=config.steps, resumed_after=start if resume else None, console=console) as log,
+        RunLog(run.folder, steps=config.steps, resumed_after=start or None, console=console) as log,
         _finish_step_on_interrupt(log) as interrupted,
     ):
         step = start
         if start == 0:
             log.evaluation(0, evaluate(run))
         while step < config.steps and not interrupted.is_set():
-            metrics = train_step(run, step)
+            clock = PhaseClock()
+            try:
+                collected = collect(run, step, clock)
+            except Exception:
+                # Nothing of this step has touched the weights: they are those after `step` steps.
+                if step > start:
+                    _save(run, step)
+                raise
+            metrics = learn(run, step, collected, clock)
             step += 1
             log.train_step(step, metrics)
             last = step == config.steps
@@ -85,7 +94,13 @@ def train(config: TrainConfig, *, resume: bool = False, console: Console | None 
 
 def train_step(run: Run, step: int) -> dict[str, float]:
     """Play the groups of a step, learn from them, and say what happened."""
-    clock, counts = PhaseClock(), RolloutCounts()
+    clock = PhaseClock()
+    return learn(run, step, collect(run, step, clock), clock)
+
+
+def collect(run: Run, step: int, clock: PhaseClock) -> tuple[list[Episode], RolloutCounts]:
+    """Play the groups of a step; the weights are only read."""
+    counts = RolloutCounts()
     with clock.phase("rollout"):
         episodes = play(
             assignments_of_step(run.train_ids, config=run.config, step=step),
@@ -97,6 +112,12 @@ def train_step(run: Run, step: int) -> dict[str, float]:
             seed=f"{run.config.seed}/train/{step}",
             counts=counts,
         )
+    return episodes, counts
+
+
+def learn(run: Run, step: int, collected: tuple[list[Episode], RolloutCounts], clock: PhaseClock) -> dict[str, float]:
+    """Score the rows of a step, let the learner prepare them, update the weights; the step's metrics."""
+    episodes, counts = collected
     batch = collate(episodes, pad_id=run.tokenizer.pad_id)
     with clock.phase("score"):
         batch = replace(batch, old_logprobs=_logprobs(run, run.model, batch))
@@ -300,6 +321,8 @@ def _save(run: Run, step: int) -> None:
 
 
 def _restore(run: Run) -> int:
+    if not checkpoints(run.folder):
+        return 0
     checkpoint = latest_checkpoint(run.folder)
     training = load_training_state(checkpoint)
     load_weights(run.model, checkpoint.model_folder)

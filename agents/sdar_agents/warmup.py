@@ -42,6 +42,7 @@ class WarmupRecipe:
     Attributes:
         demonstrations: Episodes of the explorer, each in a household of its own.
         skill_share: Share of them whose prompt carries their household's skills, and which follow them.
+        lucky_share: Share of the others in which the explorer knows the household although the prompt does not tell.
         random_moves: Share of moves to a random place; they are played, never imitated.
         blunders: Share of turns before which something impossible is tried; played, never imitated.
         seed: Of households, tasks, moves and initial weights.
@@ -51,6 +52,7 @@ class WarmupRecipe:
 
     demonstrations: int = 6000
     skill_share: float = 0.5
+    lucky_share: float = 0.5
     random_moves: float = 0.1
     blunders: float = 0.04
     seed: int = 0
@@ -131,8 +133,10 @@ def _demonstration(
     skills = (
         skill_text(household, task=prompt.task, task_type=info["task_type"], generator=generator) if with_skill else ""
     )
-    # Without skills the sweep is shuffled: the model stays undecided where to look, and so can still explore.
-    explorer = Explorer(household if with_skill else None, seed, sweep="shuffled", noise=recipe.random_moves)
+    # Without skills, the sweep is shuffled, so that the model stays undecided where to look; or the demonstrator is in
+    # luck: it knows, the prompt does not tell, and what follows a find is seen more often.
+    knows = with_skill or generator.random() < recipe.lucky_share
+    explorer = Explorer(household if knows else None, seed, sweep="shuffled", noise=recipe.random_moves)
     explorer.begin(prompt.task, prompt.observation)
     turns, done = [], False
     while not done:

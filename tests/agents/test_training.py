@@ -95,9 +95,11 @@ def test_a_resume_plays_unfinished_steps_again_and_logs_each_once(
 
 
 def test_sdar_without_weight_trains_as_grpo(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    # Without skills both cut their micro-batches alike (the teacher's prompt is no longer), so even the rounding agrees.
     rl = GRPO(kl_coefficient=0.0)
-    grpo = number_line_config("grpo", steps=2, learner=rl, run=str(tmp_path / "grpo"))
-    sdar = number_line_config("sdar", steps=2, learner=SDAR(rl=rl, weight=0.0), run=str(tmp_path / "sdar"))
+    settings = {"steps": 2, "retriever": "none"}
+    grpo = number_line_config("grpo", learner=rl, run=str(tmp_path / "grpo"), **settings)
+    sdar = number_line_config("sdar", learner=SDAR(rl=rl, weight=0.0), run=str(tmp_path / "sdar"), **settings)
     train(grpo, console=QUIET)
     train(sdar, console=QUIET)
     assert same(weights(grpo), weights(sdar))
@@ -178,6 +180,38 @@ def test_old_checkpoints_are_dropped_and_the_newest_kept(number_line_config: Mak
     config = number_line_config("grpo", steps=4, checkpoint_every=1, keep_checkpoints=2)
     train(config, console=QUIET)
     assert [checkpoint.step for checkpoint in checkpoints(Path(config.run))] == [3, 4]
+
+
+def test_an_error_while_playing_saves_the_finished_steps(
+    number_line_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = number_line_config("grpo", steps=5, checkpoint_every=5)
+
+    def play_or_fail(*arguments: Any, **settings: Any) -> Any:
+        if settings["seed"].endswith("/train/3"):
+            raise ValueError("a corrupt game")
+        return play(*arguments, **settings)
+
+    monkeypatch.setattr("sdar_agents.train.play", play_or_fail)
+    with pytest.raises(ValueError, match="a corrupt game"):
+        train(config, console=QUIET)
+    assert latest_checkpoint(Path(config.run)).step == 3
+    monkeypatch.undo()
+    assert train(config, resume=True, console=QUIET)["finished"]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_stopped_before_its_first_checkpoint_starts_again(
+    resume: bool, number_line_config: MakeConfig, tmp_path: Path
+) -> None:
+    whole = number_line_config("grpo", steps=1, run=str(tmp_path / "whole"))
+    train(whole, console=QUIET)
+    killed = replace(whole, run=str(tmp_path / "killed"))
+    set_up(killed, resume=False)
+    (tmp_path / "killed" / "metrics.jsonl").write_text('{"kind": "train", "step": 1}\n', encoding="utf-8")
+    train(killed, resume=resume, console=QUIET)
+    assert same(weights(whole), weights(killed))
+    assert timeless(whole.run) == timeless(killed.run)
 
 
 def test_lora_trains_adapters_alone_and_resumes(number_line_config: MakeConfig, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class QuickstartOptions:
     """One run of each learner for each of them."""
     steps: int = 30
     """Training steps of each run."""
-    eval_episodes: int = 200
+    eval_episodes: int = 100
     """Held-out tasks at each evaluation."""
     jobs: int = 1
     """Runs at once, one thread each; 1 runs them in turn, with a progress bar and all threads."""
@@ -73,7 +73,6 @@ def _config(options: QuickstartOptions, cell: tuple[str, int]) -> Any:
 
 
 def _train_cell(options: QuickstartOptions, cell: tuple[str, int], console: Console) -> dict[str, Any]:
-    from sdar_agents.checkpoint import checkpoints
     from sdar_agents.setup import claim_folder
     from sdar_agents.train import train
 
@@ -86,11 +85,6 @@ def _train_cell(options: QuickstartOptions, cell: tuple[str, int], console: Cons
         if summary["steps"] >= config.steps:
             return summary
     console.print(f"[bold]{cell[0]}[/bold], seed {cell[1]}")
-    if known and not checkpoints(folder):
-        # It was stopped before its first checkpoint: there is nothing to lose.
-        for name in ("config.json", "metrics.jsonl"):
-            (folder / name).unlink(missing_ok=True)
-        known = False
     summary = train(config, resume=known, console=console)
     if not summary["finished"]:
         raise KeyboardInterrupt

@@ -19,8 +19,8 @@ PLAIN_SPLIT = "all"
 """The split of a folder, or a file, that is not laid out as the published games are."""
 
 _REMEDY = (
-    f"download the games (`pip install alfworld`, then `alfworld-download`) and name their folder by data=... or by "
-    f"the environment variable {DATA_VARIABLE}"
+    f"download the games (`pip install alfworld`, then `alfworld-download`) and name their folder by data=... "
+    f"(--data) or by the environment variable {DATA_VARIABLE}"
 )
 # As in the official loader: these tasks were never made solvable as text games.
 _LEFT_OUT = ("movable", "Sliced")
