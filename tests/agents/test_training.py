@@ -95,7 +95,7 @@ def test_a_resume_plays_unfinished_steps_again_and_logs_each_once(
 
 
 def test_sdar_without_weight_trains_as_grpo(number_line_config: MakeConfig, tmp_path: Path) -> None:
-    # Without skills both cut their micro-batches alike (the teacher's prompt is no longer), so even the rounding agrees.
+    # Without skills the teacher's prompt is no longer than the student's: both cut alike, even the rounding agrees.
     rl = GRPO(kl_coefficient=0.0)
     settings = {"steps": 2, "retriever": "none"}
     grpo = number_line_config("grpo", learner=rl, run=str(tmp_path / "grpo"), **settings)
