@@ -60,9 +60,9 @@ class RolloutCounts:
 
 
 def make_agent_env(env_id: str, style: PromptStyle, **options: Any) -> TextEnvironment:
-    """An environment that shows prompts and takes raw responses."""
+    """An environment that shows prompts and takes raw responses; with tags, an action needs its thinking."""
     env: TextEnvironment = HistoryPrompt(make(env_id, **options), style)
-    return TaggedAction(env, plain=style.plain_actions)
+    return TaggedAction(env, plain=style.plain_actions, require_think=not style.plain_actions)
 
 
 @dataclass(slots=True)

@@ -113,6 +113,7 @@ def plot_runs(runs: Mapping[str, Sequence[Path]], file: Path, *, title: str) -> 
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
@@ -127,13 +128,14 @@ def plot_runs(runs: Mapping[str, Sequence[Path]], file: Path, *, title: str) -> 
             low, high = [bound[0] for bound in bounds], [bound[1] for bound in bounds]
         else:
             low, high = [min(c) for c in zip(*rates, strict=True)], [max(c) for c in zip(*rates, strict=True)]
-        count = f" ({len(curves)} seeds)" if len(curves) > 1 else ""
+        count = f" (mean and range of {len(curves)} seeds)" if len(curves) > 1 else " (95 % interval)"
         axes.plot(steps, mean, marker="o", color=f"C{colour}", label=label + count)
         axes.fill_between(steps, low, high, color=f"C{colour}", alpha=0.18, linewidth=0)
         if len(curves) == 1 and all("skills_success_rate" in row for row in curves[0]):
             shown = [row["skills_success_rate"] for row in curves[0]]
             axes.plot(steps, shown, linestyle="--", color=f"C{colour}", label=f"{label}, skills in the prompt")
     axes.set(xlabel="training steps", ylabel="success on the held-out panel", ylim=(0, 1), title=title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left")
     figure.savefig(file, dpi=130)

@@ -23,7 +23,7 @@ from sdar_agents.rollout import (
 )
 from sdar_agents.teacher import NoSkillsError, PrivilegedContext
 from sdar_agents.tokens import ChatTokenizer
-from sdar_gym.prompts import COMPACT
+from sdar_gym.prompts import COMPACT, TAGGED
 from sdar_skills.bank import load_bank
 from sdar_skills.retrievers import make_retriever
 
@@ -91,6 +91,25 @@ def test_an_empty_response_names_its_failure(tokenizer: ChatTokenizer) -> None:
     episodes, _ = roll(tokenizer, lambda _: " ")
     assert episodes[0].turns[0].failure == "empty_action"
     assert episodes[0].turns[0].action == ""
+
+
+def test_with_tags_an_action_needs_its_thinking(tokenizer: ChatTokenizer) -> None:
+    tagged = EnvPool(lambda: make_agent_env(ENV, TAGGED))
+    for text, failure in (
+        ("<action>right</action>", "no_think_tag"),
+        ("<think>It is larger.</think><action>right</action>", None),
+    ):
+        (episode,) = play(
+            [Assignment("train/3-7", 0)],
+            pool=tagged,
+            backend=ScriptedBackend(tokenizer, lambda _, text=text: text),
+            tokenizer=tokenizer,
+            settings=RolloutSettings(ENV, Sampling(max_tokens=100), 500),
+            context=None,
+            seed="0",
+        )
+        assert episode.turns[0].failure == failure
+        assert episode.success == (failure is None)
 
 
 def test_the_teacher_sees_the_tasks_own_skill_in_the_user_turn(
