@@ -54,7 +54,8 @@ def load_policy(
     source = str(bundled_tiny()) if model == TINY else model
     looks_local = model != TINY and (source.startswith((".", "/", "~")) or Path(source).exists())
     folder = Path(source).expanduser()
-    if looks_local and not (folder / "config.json").is_file():
+    # A folder of adapters names its base model; transformers loads both.
+    if looks_local and not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise ModelError(f"no model in {source}: expected a folder with config.json, weights and tokenizer files")
     try:
         tokenizer = ChatTokenizer(AutoTokenizer.from_pretrained(str(folder) if looks_local else source), source=model)

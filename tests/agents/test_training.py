@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from sdar_agents.batch import collate
 from sdar_agents.checkpoint import CheckpointError, checkpoints, latest_checkpoint
+from sdar_agents.cli import main
 from sdar_agents.config import ConfigError, TrainConfig, from_json, preset_config, read_config, to_json
 from sdar_agents.learners import LEARNERS
 from sdar_agents.learners.grpo import GRPO
@@ -223,6 +224,9 @@ def test_lora_trains_adapters_alone_and_resumes(number_line_config: MakeConfig, 
     assert all("lora_" in name for name in names)
     summary = train(replace(config, steps=3), resume=True, console=QUIET)
     assert summary["steps"] == 3
+    main(["eval", "--agent", config.run, "--episodes", "10", "--json", str(tmp_path / "lora.json")])
+    result = json.loads((tmp_path / "lora.json").read_text(encoding="utf-8"))
+    assert result["success_rate"] == summary["after"]["success_rate"]
 
 
 # ---- what cannot work is refused before any work is done -------------------------------------------------
