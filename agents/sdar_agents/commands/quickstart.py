@@ -31,10 +31,12 @@ class QuickstartOptions:
     """Registry names."""
     seeds: tuple[int, ...] = (0,)
     """One run of each learner for each of them."""
-    steps: int = 30
+    steps: int = 20
     """Training steps of each run."""
     eval_episodes: int = 100
     """Held-out tasks at each evaluation."""
+    eval_every: int = 5
+    """Steps between evaluations."""
     jobs: int = 1
     """Runs at once, one thread each; 1 runs them in turn, with a progress bar and all threads."""
 
@@ -69,6 +71,7 @@ def _config(options: QuickstartOptions, cell: tuple[str, int]) -> Any:
         seed=seed,
         steps=options.steps,
         eval_episodes=options.eval_episodes,
+        eval_every=options.eval_every,
     )
 
 
@@ -106,8 +109,17 @@ def _line(cell: tuple[str, int], summary: dict[str, Any]) -> str:
     )
 
 
+def _interval(rates: Sequence[float], n: int) -> tuple[float, float]:
+    """Of the mean over seeds (Student's t), or of the pooled episodes where the seeds show no spread to judge by."""
+    from sdar_agents.intervals import mean_and_interval, wilson
+
+    if len(set(rates)) == 1:
+        return wilson(round(sum(rates) * n), n * len(rates))
+    _, low, high = mean_and_interval(rates)
+    return max(0.0, low), min(1.0, high)
+
+
 def _report(options: QuickstartOptions, results: dict[tuple[str, int], dict[str, Any]]) -> None:
-    from sdar_agents.intervals import mean_and_interval
     from sdar_agents.run_log import plot_runs
 
     folder = Path(options.run)
@@ -117,8 +129,7 @@ def _report(options: QuickstartOptions, results: dict[tuple[str, int], dict[str,
         of = [results[learner, seed] for seed in options.seeds]
         rates = {when: [summary[when]["success_rate"] for summary in of] for when in ("before", "after")}
         skilled = {when: [summary[when]["skills_success_rate"] for summary in of] for when in ("before", "after")}
-        # One seed has the interval of its panel, several have that of their mean.
-        interval = tuple(of[0]["after"]["interval"]) if len(of) == 1 else tuple(mean_and_interval(rates["after"])[1:])
+        interval = _interval(rates["after"], of[0]["after"]["n"])
         rows[learner] = {"success": rates, "with_skills": skilled, "interval": interval, "n": of[0]["after"]["n"]}
         mean = {key: sum(values) / len(values) for key, values in rates.items()}
         mean_skilled = {key: sum(values) / len(values) for key, values in skilled.items()}
