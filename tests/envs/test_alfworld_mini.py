@@ -210,7 +210,6 @@ def test_the_oracle_wins_the_small_kitchen_within_the_time_limit(household_seed:
         assert success, task_id
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not official.is_installed(), reason="the official engine is not installed")
 @pytest.mark.parametrize("task_id", ["train/000001", "train/000003", "train/000005"])
 def test_the_official_engine_plays_a_generated_game_alike(games: MiniGames, task_id: str) -> None:

@@ -31,7 +31,7 @@ class QuickstartOptions:
     """Registry names."""
     seeds: tuple[int, ...] = (0,)
     """One run of each learner for each of them."""
-    steps: int = 20
+    steps: int = 15
     """Training steps of each run."""
     eval_episodes: int = 100
     """Held-out tasks at each evaluation."""
@@ -123,7 +123,8 @@ def _report(options: QuickstartOptions, results: dict[tuple[str, int], dict[str,
     from sdar_agents.run_log import plot_runs
 
     folder = Path(options.run)
-    table = Table("learner", "seeds", "before", "after", "95 % interval", "with skills before", "after", "s/step")
+    headers = ("learner", "seeds", "before", "after", "95 % interval", "skills: before", "after", "s/step")
+    table = Table(*headers, box=None, header_style="bold")
     rows = {}
     for learner in options.learners:
         of = [results[learner, seed] for seed in options.seeds]
