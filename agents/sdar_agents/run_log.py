@@ -81,7 +81,7 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         self._stream.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")

@@ -30,9 +30,12 @@ def run(arguments: Sequence[str]) -> None:
         f"{after['success_rate']:.3f} (95 % interval {after['interval'][0]:.3f} to {after['interval'][1]:.3f}) "
         f"after {summary['steps']} steps",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(
-        f"curve: {Path(config.run) / 'plot.png'}   evaluate: sdar-gym eval --agent {config.run}", highlight=False
+        f"curve: {Path(config.run) / 'plot.png'}   evaluate: sdar-gym eval --agent {config.run}",
+        highlight=False,
+        soft_wrap=True,
     )
 
 
