@@ -1,39 +1,28 @@
-"""`sdar-gym data`."""
+"""`sdar-gym data ACTION`: finds the action."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
+from importlib import import_module
 
-import tyro
+from sdar_gym.errors import unknown
 
-from sdar_agents.options import parse
+ACTIONS: dict[str, tuple[str, str]] = {
+    "generate": ("sdar_agents.commands.data_generate", "write generated games as game.tw-pddl files"),
+}
+"""Name of an action -> its module (with `run(arguments)`), and what it does."""
 
-
-@dataclass(frozen=True, slots=True)
-class DataOptions:
-    """Write generated games in the published file format, for any engine that reads `game.tw-pddl`."""
-
-    what: Annotated[Literal["generate"], tyro.conf.Positional]
-    """generate"""
-    environment: Annotated[Literal["alfworld"], tyro.conf.Positional]
-    """alfworld"""
-    out: str = "games"
-    """Folder; receives <split>/<task>/<trial>/game.tw-pddl."""
-    count: int = 100
-    """Games to write."""
-    seed: int = 0
-    """Decides the games."""
+USAGE = "usage: sdar-gym data ACTION [OPTIONS]\n\nactions:\n" + "".join(
+    f"  {name:<11} {summary}\n" for name, (_, summary) in ACTIONS.items()
+)
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Write the files."""
-    options = parse(DataOptions, arguments, command="data")
-    from sdar_gym.envs.alfworld.mini import write_games
-
-    if options.count < 1:
-        raise ValueError(f"--count must be at least 1, got {options.count}")
-    write_games(Path(options.out), count=options.count, seed=options.seed)
-    print(f"{options.count} games in {options.out}; play them: sdar-gym play sdar_gym/ALFWorld-v0 --data {options.out}")
+    """Run the action that the first argument names."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE + "\n`sdar-gym data ACTION --help` lists an action's options.")
+        sys.exit(0 if arguments else 2)
+    if arguments[0] not in ACTIONS:
+        raise ValueError(unknown("action", arguments[0], ACTIONS))
+    import_module(ACTIONS[arguments[0]][0]).run(arguments[1:])
