@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from sdar_agents.backends.hf import HFBackend, draw
+from sdar_agents.backends.hf import HFBackend, cache_argument, draw
 from sdar_agents.backends.scripted import ScriptedBackend
 from sdar_agents.batch import pad_left, pad_right
 from sdar_agents.episode import Sampling
@@ -122,3 +122,23 @@ def test_the_scripted_backend_answers_by_rule(model_and_tokenizer: tuple[Any, Ch
     assert [c.text for c in completions] == ["right", "left", "left"]
     assert all(c.stopped and c.token_ids[-1] == tokenizer.eos_id for c in completions)
     assert backend.calls == [3]
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_the_cache_is_passed_by_the_name_that_the_model_knows(name: str) -> None:
+    class Model:
+        if name == "cache":
+
+            def forward(self, input_ids: object, cache: object = None) -> None: ...
+
+        else:
+
+            def forward(self, input_ids: object, past_key_values: object = None) -> None: ...
+
+    class Adapted:
+        def forward(self, *args: object, **kwargs: object) -> None: ...
+
+        def get_base_model(self) -> Model:
+            return Model()
+
+    assert cache_argument(Model()) == cache_argument(Adapted()) == name

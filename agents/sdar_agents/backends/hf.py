@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,13 +67,13 @@ class HFBackend:
         tokens: list[list[int]] = [[] for _ in rows]
         logprobs: list[list[float]] = [[] for _ in rows]
         alive = list(range(len(rows)))
-        cache = None
+        cache, cache_name = None, cache_argument(self.model)
         for step in range(sampling.max_tokens):
             output = self.model(
                 input_ids=ids, attention_mask=mask.long(), position_ids=positions,
-                past_key_values=cache, use_cache=True, logits_to_keep=1,
+                use_cache=True, logits_to_keep=1, **{cache_name: cache},
             )  # fmt: skip
-            cache = output.past_key_values
+            cache = output[cache_name]
             draws = torch.from_numpy(uniforms[alive, step]).to(device)
             chosen, chosen_logprobs = draw(output.logits[:, -1], draws, sampling)
             for row, token, logprob in zip(alive, chosen.tolist(), chosen_logprobs.tolist(), strict=True):
@@ -94,6 +95,13 @@ class HFBackend:
     def _completion(self, ids: list[int], logprobs: list[float]) -> Completion:
         stopped = bool(ids) and ids[-1] == self.tokenizer.eos_id
         return Completion(tuple(ids), tuple(logprobs), self.tokenizer.decode(ids), stopped)
+
+
+def cache_argument(model: Any) -> str:
+    """How a model's `forward`, and its output, call the KV cache: transformers renamed it in 5.24."""
+    # Adapters pass everything on to the model inside.
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "cache" if "cache" in inspect.signature(inner.forward).parameters else "past_key_values"
 
 
 def draw(logits: torch.Tensor, uniforms: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
