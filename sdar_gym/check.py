@@ -76,6 +76,7 @@ def check_text_env(
             _check_admissible(inner, task_id)
             _check_replay(inner, task_id)
             _check_snapshot(inner, task_id)
+            _check_fork(inner, task_id)
             if with_oracle:
                 _check_oracle(inner, task_id, limit)
     if with_gymnasium:
@@ -168,6 +169,22 @@ def _check_snapshot(env: TextEnv, task_id: str) -> None:
     for _ in range(2):
         env.restore(snapshot)
         _demand(_wander(env, info) == first, env, f"task {task_id!r}: the episode differs after `restore`")
+
+
+def _check_fork(env: TextEnv, task_id: str) -> None:
+    _, info = _reset(env, options={"task": task_id})
+    for action in _spread(info["admissible_actions"], 2)[:1]:
+        info = _step(env, action, info)[4]
+    if info["success"]:
+        return
+    twin, before = env.fork(), env.snapshot()
+    _demand(type(twin) is type(env) and twin is not env, env, "`fork` does not give another environment of its class")
+    walked = _wander(twin, info)
+    _demand(_wander(env, info) == walked, env, f"task {task_id!r}: a fork and its origin play the same actions apart")
+    env.restore(before)
+    other = env.fork()
+    _wander(env, info)
+    _demand(_wander(other, info) == walked, env, f"task {task_id!r}: stepping an environment changes its fork")
 
 
 def _check_oracle(env: TextEnv, task_id: str, max_turns: int) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, Self, TypedDict
 
 import gymnasium as gym
 
@@ -98,6 +99,32 @@ class TextEnv(gym.Env[str, str]):
     @abstractmethod
     def restore(self, snapshot: Any) -> None:
         """Go back to a state that `snapshot` returned (of this or another instance with the same settings)."""
+
+    def fork(self) -> Self:
+        """An independent environment in the same state, ready to be stepped; wrappers are not part of it.
+
+        See `sdar_gym.fork` for an environment with its wrappers. This one copies everything that the environment
+        holds; one with large tables that never change should share them.
+        """
+        return copy.deepcopy(self)
+
+    @property
+    def behaviour_hash(self) -> str | None:
+        """Which rules are played: 16 hex digits that change when the environment's answers do; None if not stated.
+
+        Results carry it beside the id with its version, so that those of different rules are never compared unnoticed.
+        """
+        return None
+
+    def task_digest(self, task_id: str) -> str | None:
+        """SHA-256 (hex) of what the task is made from; None where nothing but its id decides that.
+
+        Panels carry it, so that a task whose files were changed is noticed.
+
+        Raises:
+            UnknownTaskError: there is no such task.
+        """
+        return None
 
     def chosen_task(self, seed: int | None, options: Mapping[str, Any] | None) -> str:
         """The task id that `reset(seed=..., options=...)` means.

@@ -15,7 +15,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("sdar_agents.commands.quickstart", "GRPO, GRPO+OPSD and SDAR side by side, over seeds, in one plot"),
     "eval": ("sdar_agents.commands.evaluate", "success of an oracle, a random agent or a trained model on a panel"),
     "warmup": ("sdar_agents.commands.warmup", "build the tiny model anew from the explorer's demonstrations"),
-    "data": ("sdar_agents.commands.data", "write generated games as game.tw-pddl files"),
+    "parity": ("sdar_agents.commands.parity", "play the same commands on our engine and the official one, and compare"),
+    "data": ("sdar_agents.commands.data", "download, import or generate games"),
 }
 """Name of a command -> its module (with `run(arguments)`), and what it does."""
 

@@ -33,6 +33,8 @@ class TrainConfig:
     """Gymnasium id of the environment; `sdar-gym list` shows them."""
     data: str | None = None
     """Folder of the environment's data (real ALFWorld games); environments without data refuse it."""
+    env_options: tuple[str, ...] = ()
+    """Other settings of the environment, such as `engine=textworld` or `legacy_actions=true`."""
     run: str = "runs/train"
     """Folder that receives config, metrics, checkpoints and plot."""
     seed: int = 0
@@ -219,13 +221,18 @@ def _build(kind: Any, values: dict[str, Any]) -> Any:
             raise ConfigError(unknown(f"{kind.__name__} setting", key, fields))
     nested = {
         # The backbone is the only dataclass inside a learner.
-        key: _build(GRPO, value) if key == "rl" and isinstance(value, dict) else value
+        key: _build(GRPO, value) if key == "rl" and isinstance(value, dict) else _frozen(value)
         for key, value in values.items()
     }
     try:
         return kind(**nested)
     except TypeError as error:
         raise ConfigError(f"incomplete {kind.__name__}: {error}") from error
+
+
+def _frozen(value: Any) -> Any:
+    """JSON has lists only; a config has tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def read_config(path: Path) -> TrainConfig:

@@ -27,6 +27,7 @@ class Evaluation:
 
     Attributes:
         env, agent, panel, panel_hash: What was played by whom; the hash says exactly which tasks.
+        behaviour_hash: By which rules; None where the environment does not state it.
         n: Episodes; every task of the panel once.
         success_rate: Share solved.
         interval: Its 95 % Wilson score interval.
@@ -41,6 +42,7 @@ class Evaluation:
     agent: str
     panel: str
     panel_hash: str
+    behaviour_hash: str | None
     n: int
     success_rate: float
     interval: tuple[float, float]
@@ -63,10 +65,12 @@ class _Outcome:
     turns: int
 
 
-def summarise(episodes: Sequence[Episode], *, panel: Panel, agent: str, seconds: float) -> Evaluation:
+def summarise(
+    episodes: Sequence[Episode], *, panel: Panel, behaviour_hash: str | None, agent: str, seconds: float
+) -> Evaluation:
     """The evaluation that recorded episodes amount to."""
     outcomes = [_Outcome(e.task_type, e.success, e.score, len(e.turns)) for e in episodes]
-    return _evaluation(outcomes, panel=panel, agent=agent, seconds=seconds)
+    return _evaluation(outcomes, panel=panel, behaviour_hash=behaviour_hash, agent=agent, seconds=seconds)
 
 
 def evaluate_policy(
@@ -100,7 +104,13 @@ def evaluate_policy(
             seed=seed,
             first=first,
         )
-    return summarise(episodes, panel=panel, agent=agent, seconds=time.perf_counter() - begin)
+    return summarise(
+        episodes,
+        panel=panel,
+        behaviour_hash=text_env(pool.take(1)[0]).behaviour_hash,
+        agent=agent,
+        seconds=time.perf_counter() - begin,
+    )
 
 
 def evaluate_rule(
@@ -131,7 +141,8 @@ def evaluate_rule(
             turns, done = turns + 1, terminated or truncated
         outcomes.append(_Outcome(str(info["task_type"]), bool(info["success"]), float(info["score"]), turns))
         on_episode(number + 1)
-    return _evaluation(outcomes, panel=panel, agent=agent, seconds=time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    return _evaluation(outcomes, panel=panel, behaviour_hash=core.behaviour_hash, agent=agent, seconds=seconds)
 
 
 def _random_action(info: dict[str, Any], generator: np.random.Generator) -> str:
@@ -141,7 +152,9 @@ def _random_action(info: dict[str, Any], generator: np.random.Generator) -> str:
     return actions[int(generator.integers(len(actions)))]
 
 
-def _evaluation(outcomes: Sequence[_Outcome], *, panel: Panel, agent: str, seconds: float) -> Evaluation:
+def _evaluation(
+    outcomes: Sequence[_Outcome], *, panel: Panel, behaviour_hash: str | None, agent: str, seconds: float
+) -> Evaluation:
     solved = sum(outcome.success for outcome in outcomes)
     by_type = {
         kind: (sum(o.success for o in outcomes if o.task_type == kind), sum(o.task_type == kind for o in outcomes))
@@ -153,6 +166,7 @@ def _evaluation(outcomes: Sequence[_Outcome], *, panel: Panel, agent: str, secon
         agent=agent,
         panel=panel.name,
         panel_hash=panel.hash,
+        behaviour_hash=behaviour_hash,
         n=count,
         success_rate=solved / count,
         interval=wilson(solved, count),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -34,7 +35,7 @@ def parse(kind: type[Options], arguments: Sequence[str], *, command: str, defaul
     parsed: Options = tyro.cli(
         kind,
         prog=f"sdar-gym {command}",
-        description=kind.__doc__,
+        description=inspect.getdoc(kind),
         args=list(arguments),
         **extra,
     )

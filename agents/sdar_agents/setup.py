@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import gymnasium as gym
 import torch
+from gymnasium.envs.registration import load_env_creator
 
 from sdar_agents.backends.base import Backend
 from sdar_agents.backends.hf import HFBackend
@@ -76,7 +78,7 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
     """
     check_names(config)
     folder = claim_folder(config, resume=resume)
-    options = env_options(config.env, config.data)
+    options = env_options(config.env, config.data, config.env_options)
     env = make(config.env, **options)
     train_ids = tuple(text_env(env).task_ids(config.train_split))
     if not train_ids:
@@ -193,17 +195,48 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def env_options(env_id: str, data: str | None) -> dict[str, Any]:
-    """Settings for `make`: the data folder where one is given.
+def env_options(env_id: str, data: str | None, settings: Sequence[str] = ()) -> dict[str, Any]:
+    """Settings for `make`: the data folder where one is given, and others by name.
+
+    Args:
+        env_id: Gymnasium id.
+        data: Folder of the environment's data.
+        settings: `NAME=VALUE`, such as `engine=textworld`; values are JSON where they can be read as such, else text.
 
     Raises:
-        ConfigError: a data folder for an environment that has no use for one.
+        ConfigError: a data folder for an environment that has no use for one, a setting that it does not have.
     """
-    if data is None:
-        return {}
-    if env_id in SUITE and not SUITE[env_id].needs_data:
+    if data is not None and env_id in SUITE and not SUITE[env_id].needs_data:
         raise ConfigError(f"{env_id} makes its own tasks and takes no --data; did you mean sdar_gym/ALFWorld-v0?")
-    return {"data": data}
+    options: dict[str, Any] = {} if data is None else {"data": data}
+    known = _setting_names(env_id) if settings else ()
+    for setting in settings:
+        name, is_given, value = setting.partition("=")
+        if not is_given:
+            raise ConfigError(f"--env-options {setting}: write NAME=VALUE, such as engine=textworld")
+        if known and name not in known:
+            raise ConfigError(unknown(f"setting of {env_id}", name, known))
+        options[name] = _read_value(value)
+    return options
+
+
+def _setting_names(env_id: str) -> tuple[str, ...]:
+    """What the environment's constructor takes; nothing where it takes anything, or the id is not registered."""
+    if env_id not in gym.registry:
+        return ()
+    entry_point = gym.spec(env_id).entry_point
+    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    parameters = inspect.signature(creator).parameters.values() if creator is not None else ()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return ()
+    return tuple(parameter.name for parameter in parameters)
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def evaluation_split(env_id: str, panel: str | None) -> str:
@@ -300,6 +333,7 @@ def write_config(run: Run, bank: SkillBank | None) -> None:
         "python": platform.python_version(),
         "panel": run.panel.name,
         "panel_hash": run.panel.hash,
+        "behaviour_hash": text_env(run.pool.take(1)[0]).behaviour_hash,
         "bank_hash": bank.hash if bank is not None else None,
         "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
     }

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from sdar_agents.cli import COMMANDS, main
 from sdar_agents.commands.train import parse_train
-from sdar_agents.config import TrainConfig, preset_config
+from sdar_agents.config import TrainConfig, preset_config, read_config
 from sdar_agents.learners import LEARNERS
+from sdar_agents.setup import set_up
 from sdar_agents.train import train
 
 LINE = "sdar_gym/NumberLine-v0"
@@ -117,6 +118,27 @@ def test_eval_of_a_run_takes_its_settings_and_newest_weights(
     main(["eval", "--agent", config.run, "--episodes", "10", "--skills", "--json", str(file)])
     shown = json.loads(file.read_text(encoding="utf-8"))
     assert shown["success_rate"] == summary["after"]["skills_success_rate"]
+
+
+def test_settings_of_the_environment_are_given_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, mini = tmp_path / "result.json", ["eval", "--env", "sdar_gym/ALFWorldMini-v0", "--episodes", "2"]
+    hashes = []
+    for settings in ([], ["--env-options", "things=2", "reliability=1.0"]):
+        main([*mini, *settings, "--json", str(file)])
+        hashes.append(json.loads(file.read_text())["behaviour_hash"])
+    assert len({*hashes}) == 2
+    assert all(len(each) == 16 for each in hashes)
+    capsys.readouterr()
+    assert "did you mean 'things'" in refused([*mini, "--env-options", "thing=2"], capsys)
+    assert "write NAME=VALUE" in refused([*mini, "--env-options", "things"], capsys)
+
+
+def test_a_run_keeps_the_settings_of_its_environment(number_line_config: Callable[..., TrainConfig]) -> None:
+    config = number_line_config("grpo", steps=1, eval_episodes=3, env_options=("size=6",))
+    train(config)
+    stored = read_config(Path(config.run))
+    assert stored == config
+    assert "train/8-7" not in set_up(config, resume=True).train_ids
 
 
 def test_eval_refuses_an_unwritable_result_before_playing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,14 +77,36 @@ def test_seeds_draw_from_the_chosen_split(tree: Path, split: str) -> None:
     assert {env.reset(seed=seed)[1]["task_id"].partition("/")[0] for seed in range(8)} == {split}
 
 
+def test_games_of_some_types_can_be_chosen(tree: Path) -> None:
+    env = ALFWorldEnv(tree, task_types=["look_at_obj_in_light", 4])
+    wanted = ("look_at_obj_in_light", "pick_heat_then_place_in_recep")
+    assert env.task_ids("train") == tuple(f"train/{name}-X-None-Y-1/trial_T1" for name in wanted)
+    with pytest.raises(ValueError, match="unknown task type 'look_at'"):
+        ALFWorldEnv(tree, task_types=["look_at"])
+
+
+def test_a_changed_game_file_changes_its_digest_and_other_layout_does_not(tree: Path, tmp_path: Path) -> None:
+    source = tree / "json_2.1.1" / "valid_seen" / "whatever" / "trial_T2" / "game.tw-pddl"
+    content = json.loads(source.read_text())
+    digests = []
+    for changes, indent in (({}, None), ({"walkthrough": ["look"]}, 4), ({"grammar": content["grammar"] + "\n"}, None)):
+        file = tmp_path / "game.tw-pddl"
+        file.write_text(json.dumps({**content, **changes}, indent=indent))
+        env = ALFWorldEnv(file)
+        digests.append(env.task_digest(env.task_ids("all")[0]))
+    assert digests[0] == digests[1] != digests[2]
+    assert len(digests[0] or "") == 64
+
+
 def test_missing_data_is_told_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
     for data, message in (
         (None, "neither data nor ALFWORLD_DATA is set"),
         (tmp_path / "x", "x does not exist"),
         (tmp_path, "no solvable game.tw-pddl below"),
     ):
-        with pytest.raises(FileNotFoundError, match=f"{message}.*alfworld-download"):
+        with pytest.raises(FileNotFoundError, match=f"{message}.*sdar-gym data download alfworld"):
             ALFWorldEnv(data)
 
 

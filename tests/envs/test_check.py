@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -176,6 +177,32 @@ class Forgetful(NumberLineEnv):
         """Does nothing."""
 
 
+class Clinging(NumberLineEnv):
+    """Its fork is itself."""
+
+    def fork(self) -> Clinging:
+        return self
+
+
+class Shared(NumberLineEnv):
+    """Its forks walk the same walk with it."""
+
+    def __init__(self) -> None:
+        self.shared: dict[str, Any] = {}
+        super().__init__()
+
+    @property
+    def _walk(self) -> Any:
+        return self.shared["walk"]
+
+    @_walk.setter
+    def _walk(self, walk: Any) -> None:
+        self.shared["walk"] = walk
+
+    def fork(self) -> Shared:
+        return copy.copy(self)
+
+
 class Adopting(NumberLineEnv):
     """Takes a snapshot for its live state, so that the second `restore` goes to where the first walk ended."""
 
@@ -245,6 +272,8 @@ class Shuffling(NumberLineEnv):
         (Unpaid, "solved for a total reward of 0.0"),
         (Forgetful, "task 'train/0-1': the episode differs after `restore`"),
         (Adopting, "the episode differs after `restore`"),
+        (Clinging, "`fork` does not give another environment of its class"),
+        (Shared, "a fork and its origin play the same actions apart"),
         (Overlapping, "task 'train/3-7' is in split 'valid' and in 'train'"),
         (Repeating, "lists a task twice"),
         (AnySplit, r"task_ids\('no-such-split'\) is accepted"),

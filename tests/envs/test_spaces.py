@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import copy
+import multiprocessing
+import pickle
+
 import gymnasium as gym
 import pytest
+from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory, write_to_shared_memory
 
-import sdar_gym
 from sdar_gym import FreeText, TextEnv
-from sdar_gym.envs.number_line import NumberLineEnv
+from sdar_gym.spaces import MAX_SHARED_BYTES, SharedTextError
 
 NUMBER_LINE = "sdar_gym/NumberLine-v0"
 
@@ -41,48 +45,53 @@ def test_gymnasiums_own_check_accepts_a_text_environment() -> None:
     check_env(env)
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
-def test_copies_show_their_own_text(mode: str) -> None:
-    envs = sdar_gym.make_vec(NUMBER_LINE, 3, mode=mode)  # type: ignore[arg-type]
-    single = NumberLineEnv()
-    try:
-        observations, infos = envs.reset(seed=[4, 5, 6])
-        assert observations == tuple(single.reset(seed=seed)[0] for seed in (4, 5, 6))
-        assert list(infos["task"]) == [single.reset(seed=seed)[1]["task"] for seed in (4, 5, 6)]
-        observations, rewards, terminations, _, _ = envs.step(("stay", "nonsense", "stay"))
-        assert observations[1].startswith("That is not possible. You are at ")
-        assert rewards.tolist() == [0.0, 0.0, 0.0]
-        assert terminations.tolist() == [False, False, False]
-    finally:
-        envs.close()
+def test_shared_memory_keeps_texts_of_any_script_apart() -> None:
+    space = FreeText(max_length=8)
+    memory = create_shared_memory(space, n=3)
+    texts = read_from_shared_memory(space, memory, n=3)
+    assert copy.deepcopy(texts) == ("", "", "")
+    # Eight characters of four bytes fill the middle slot to its end; a lone surrogate is what careless agents send.
+    for index, text in enumerate(("Süden\x00\n", "🚪" * 8, "\ud800去")):
+        write_to_shared_memory(space, index, text, memory)
+    assert copy.deepcopy(texts) == ("Süden\x00\n", "🚪" * 8, "\ud800去")
 
 
-def test_gymnasiums_own_make_vec_works_in_process() -> None:
-    envs = gym.make_vec(NUMBER_LINE, num_envs=2)
-    observations, _ = envs.reset(seed=[4, 5])
-    assert observations == tuple(NumberLineEnv().reset(seed=seed)[0] for seed in (4, 5))
-    envs.close()
+def test_a_shorter_text_leaves_nothing_of_the_longer_one_before_it() -> None:
+    space = FreeText()
+    memory = create_shared_memory(space, n=2, ctx=multiprocessing.get_context("spawn"))
+    texts = read_from_shared_memory(space, memory, n=2)
+    write_to_shared_memory(space, 1, "a long text", memory)
+    before = copy.deepcopy(texts)
+    write_to_shared_memory(space, 1, "short", memory)
+    assert before == ("", "a long text")
+    assert isinstance(before, tuple)
+    assert list(texts) == ["", "short"]
+    assert (texts[-1], texts[:1], len(texts)) == ("short", ("",), 2)
+    with pytest.raises(IndexError):
+        texts[2]
 
 
-def test_shared_memory_is_refused_instead_of_showing_zeros_for_ever() -> None:
-    with pytest.raises(ValueError, match="shared_memory=False"):
-        gym.make_vec(NUMBER_LINE, num_envs=2, vectorization_mode="async")
-    with pytest.raises(ValueError, match="shared_memory=False"):
-        AsyncVectorEnv([NumberLineEnv, NumberLineEnv])
+def test_a_text_that_does_not_fit_is_refused_and_the_one_before_it_stays() -> None:
+    space = FreeText()
+    memory = create_shared_memory(space, n=1)
+    texts = read_from_shared_memory(space, memory, n=1)
+    fitting = "ü" * (MAX_SHARED_BYTES // 2)
+    write_to_shared_memory(space, 0, fitting, memory)
+    with pytest.raises(SharedTextError, match=r"65,537 bytes does not fit the 65,536 .*shared_memory=False") as caught:
+        write_to_shared_memory(space, 0, fitting + "!", memory)
+    assert texts[0] == fitting
+    # Gymnasium sends the error of a process through a queue and raises its class with it as the only argument.
+    again = type(caught.value)(pickle.loads(pickle.dumps(caught.value)))
+    assert str(again) == str(caught.value)
+    # Gymnasium reports the trace by `text % ()`, which a percent sign in it would break.
+    assert "%" not in str(caught.value)
 
 
-def test_same_step_autoreset_keeps_the_last_turn() -> None:
-    envs = sdar_gym.make_vec(NUMBER_LINE, 1, autoreset=AutoresetMode.SAME_STEP)
-    envs.reset(options={"task": "train/3-4"})
-    observations, rewards, terminations, _, infos = envs.step(("right",))
-    assert rewards.tolist() == [1.0]
-    assert terminations.tolist() == [True]
-    assert infos["final_obs"][0] == "You are at 4. Go to 4."
-    assert infos["final_info"]["success"].tolist() == [True]
-    assert observations[0] != "You are at 4. Go to 4."
-    envs.close()
-
-
-def test_an_unknown_vector_mode_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown vector mode 'asink'; did you mean 'async'"):
-        sdar_gym.make_vec(NUMBER_LINE, 1, mode="asink")  # type: ignore[arg-type]
+def test_free_text_within_other_spaces_is_shared_too() -> None:
+    space = spaces.Dict({"page": FreeText(), "turn": spaces.Discrete(9)})
+    memory = create_shared_memory(space, n=2)
+    observations = read_from_shared_memory(space, memory, n=2)
+    write_to_shared_memory(space, 1, {"page": "Süden", "turn": 3}, memory)
+    copied = copy.deepcopy(observations)
+    assert copied["page"] == ("", "Süden")
+    assert copied["turn"].tolist() == [0, 3]

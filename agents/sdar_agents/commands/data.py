@@ -9,6 +9,11 @@ from importlib import import_module
 from sdar_gym.errors import unknown
 
 ACTIONS: dict[str, tuple[str, str]] = {
+    "download": ("sdar_agents.commands.data_download", "fetch the published games of ALFWorld"),
+    "import": (
+        "sdar_agents.commands.data_import",
+        "check games at hand, a folder or an archive, and put them in place",
+    ),
     "generate": ("sdar_agents.commands.data_generate", "write generated games as game.tw-pddl files"),
 }
 """Name of an action -> its module (with `run(arguments)`), and what it does."""

@@ -26,6 +26,8 @@ class EvalOptions:
     """How many tasks of the panel: the first of its fixed order."""
     data: str | None = None
     """Folder of the environment's data (real ALFWorld games)."""
+    env_options: tuple[str, ...] = ()
+    """Other settings of the environment, such as `engine=textworld` or `legacy_actions=true`."""
     skills: bool = False
     """Show retrieved skills in the acting prompt."""
     retriever: str | None = None
@@ -88,12 +90,13 @@ def _panel(env_id: str, options: EvalOptions) -> tuple[Panel, dict[str, Any]]:
     from sdar_agents.setup import env_options, evaluation_split
     from sdar_gym.registration import make
 
-    settings = env_options(env_id, options.data)
+    settings = env_options(env_id, options.data, options.env_options)
     if options.panel is not None and options.panel.endswith(".json"):
         panel = load_panel(options.panel)
         if panel.env_id != env_id:
             raise ValueError(f"{options.panel} is a panel of {panel.env_id}, not of {env_id}")
-        return replace(panel, task_ids=panel.task_ids[: options.episodes]), settings
+        panel.check(make(env_id, **settings))
+        return (panel if options.episodes is None else panel.first(options.episodes)), settings
     return make_panel(
         make(env_id, **settings), env_id, evaluation_split(env_id, options.panel), options.episodes
     ), settings
@@ -124,6 +127,9 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
         # A bank belongs to an environment; another environment brings its own.
         bank=config.bank if env_id == config.env else None,
     )
+    if env_id == config.env:
+        data, env_options = options.data or config.data, options.env_options or config.env_options
+        options = replace(options, data=data, env_options=env_options)
     panel, settings = _panel(env_id, options)
     device = resolve_device(config.device)
     model, tokenizer = load_policy(model_source, dtype=config.dtype, device=device)

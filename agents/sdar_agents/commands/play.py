@@ -32,12 +32,14 @@ class PlayOptions:
     """Decides the task."""
     data: str | None = None
     """Folder of the environment's data (real ALFWorld games)."""
+    env_options: tuple[str, ...] = ()
+    """Other settings of the environment, such as `engine=textworld` or `legacy_actions=true`."""
 
 
 def run(arguments: Sequence[str]) -> None:
     """Play one episode."""
     options = parse(PlayOptions, arguments, command="play")
-    env = make(options.env, **env_options(options.env, options.data))
+    env = make(options.env, **env_options(options.env, options.data, options.env_options))
     observation, info = env.reset(seed=options.seed, options={"task": options.task} if options.task else None)
     console = Console()
     console.print(f"[{info['task_id']}, {info['task_type']}]", markup=False, highlight=False, style="dim")

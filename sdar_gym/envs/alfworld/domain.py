@@ -88,8 +88,12 @@ _RULES: dict[str, tuple[str, str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a domain chooses within the known rules: types of receptacle that clean, heat and cool, types of knife."""
+    """What a domain chooses within the known rules: types of receptacle that clean, heat and cool, types of knife.
 
+    `name` is the domain's own name, which its problems must state.
+    """
+
+    name: str
     cleaners: frozenset[str]
     heaters: frozenset[str]
     coolers: frozenset[str]
@@ -104,7 +108,8 @@ def _read(text: str) -> Rules | str:
         kinds = _check_actions(sections)
     except GameFileError as error:
         return str(error)
-    return Rules(kinds["cleanobject"], kinds["heatobject"], kinds["coolobject"], kinds["sliceobject"])
+    name = " ".join(show(part) for named in sections.get("domain", []) for part in named[1:])
+    return Rules(name, kinds["cleanobject"], kinds["heatobject"], kinds["coolobject"], kinds["sliceobject"])
 
 
 def read_domain(text: str, origin: str) -> Rules:

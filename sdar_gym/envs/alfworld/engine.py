@@ -181,6 +181,7 @@ class Game:
         self.compiled = compiled
         self.tables = compiled.tables
         self._sentences: dict[str, tuple[Utterance, tuple[str, ...]]] = {}
+        self._templates: dict[str, Utterance] = {}
         for kind in _VARIABLES:
             self._compile_sentence(kind)
         speaker = compiled.speaker
@@ -228,6 +229,7 @@ class Game:
         if speaker.dependencies(template, _VARIABLES[kind], place):
             raise GameFileError(f"{self.compiled.origin}, grammar: the template of {place} depends on the state")
         self._sentences[kind] = (utterance, parts)
+        self._templates[kind] = template
 
     def _answer(self, state: State, act: Act) -> str:
         utterance, parts = self._sentences[act.kind]
@@ -253,8 +255,7 @@ class Game:
         binding = {"a": 0, **{name: indices[name] for name in _VARIABLES[kind]}}
         compiled = self.compiled
         # A command never depends on the state: its template may name things only.
-        template = compiled.grammar.templates[kind]
-        command = compiled.speaker.say(compiled.speaker.compile(template, kind), compiled.start, binding)
+        command = compiled.speaker.say(self._templates[kind], compiled.start, binding)
         act = Act(command, kind, target, thing, location, binding, _EFFECTS.get(kind))
         utterance, parts = self._sentences[kind]
         if not parts:

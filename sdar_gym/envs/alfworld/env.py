@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self, cast
 
 from gymnasium.error import ResetNeeded
 
 from sdar_gym.envs.alfworld.engine import Engine, Game, NativeEngine, Reply, compile_game
 from sdar_gym.envs.alfworld.folder import find_games
 from sdar_gym.envs.alfworld.game_file import GameSource
+from sdar_gym.envs.alfworld.legacy import step_legacy
 from sdar_gym.envs.alfworld.oracle import next_command
 from sdar_gym.envs.alfworld.state import State
 from sdar_gym.errors import unknown
@@ -60,9 +64,20 @@ class HouseholdEnv(TextEnv):
         split: The split that seeds draw from; by default the first that the source has.
         engine: "native", or "textworld" for the official engine (thousands of times slower; and it runs expressions
             of the game file as code).
+        legacy_actions: Also accept `put X in/on Y`, which games before ALFWorld 0.4 wanted for `move X to Y`; the list
+            of admissible actions stays as it is.
     """
 
-    def __init__(self, games: GameSource, split: str | None = None, engine: EngineName = "native") -> None:
+    is_generated: ClassVar[bool] = False
+    """Whether the games are made by this package: then its behaviour hash covers them."""
+
+    def __init__(
+        self,
+        games: GameSource,
+        split: str | None = None,
+        engine: EngineName = "native",
+        legacy_actions: bool = False,
+    ) -> None:
         super().__init__()
         if engine not in ENGINES:
             raise ValueError(unknown("engine", engine, ENGINES))
@@ -73,6 +88,7 @@ class HouseholdEnv(TextEnv):
         self.splits = (first, *(name for name in games.splits if name != first))  # type: ignore[misc]
         self.games = games
         self.engine = engine
+        self.legacy_actions = legacy_actions
         self._task_id: str | None = None
         self._is_over = False
         self._game: Game
@@ -90,9 +106,9 @@ class HouseholdEnv(TextEnv):
             raise TypeError(f"an action is a command, a string such as 'look', not {type(action).__name__}")
         if self._task_id is None or self._is_over:
             raise ResetNeeded("the episode is over, or none was started; call reset() before step()")
-        reply = self._played.step(action)
+        reply = self._do(self._played, action)
         if self._played is not self._native:
-            self._native.step(action)
+            self._do(self._native, action)
             self._commands.append(action)
         self._is_over = reply.won
         return reply.text, float(reply.won), reply.won, False, self._info(reply)
@@ -114,10 +130,48 @@ class HouseholdEnv(TextEnv):
             self._start(snapshot.task_id)
         if self._played is not self._native:
             for command in snapshot.commands:
-                self._played.step(command)
+                self._do(self._played, command)
             self._commands = list(snapshot.commands)
         self._native.go_to(snapshot.state)
         self._is_over = snapshot.is_over
+
+    def fork(self) -> Self:
+        """An independent environment in the same state; both share the compiled game.
+
+        With the native engine it takes microseconds; the official engine plays everything again.
+        """
+        twin = copy.copy(self)
+        # Drawing a task for one must not change what the other draws next.
+        twin._np_random = copy.deepcopy(self._np_random)
+        if self._task_id is None:
+            return twin
+        twin._native, twin._commands = self._native.fork(), list(self._commands)
+        if self._played is self._native:
+            twin._played = twin._native
+        else:
+            twin._played = _official(self.games, self._task_id)
+            twin.restore(self.snapshot())
+        return twin
+
+    @property
+    def behaviour_hash(self) -> str:
+        """Of the rules and, where games are generated, of the generator; see `behaviour.rules_hash`."""
+        # Only here: it plays games itself.
+        from sdar_gym.envs.alfworld.behaviour import digest, rules_hash, world_hash
+
+        rules = rules_hash(self.engine, self.legacy_actions)
+        return digest([rules, world_hash(self.games)]) if self.is_generated else rules
+
+    def task_digest(self, task_id: str) -> str | None:
+        if self.is_generated:
+            return None  # the behaviour hash covers the generator
+        game = self.games.load(task_id)
+        # What is played: neither the layout of the file nor the stored walkthrough matters.
+        played = json.dumps([game.pddl_domain, game.grammar, game.pddl_problem])
+        return hashlib.sha256(played.encode()).hexdigest()
+
+    def _do(self, engine: Engine, action: str) -> Reply:
+        return step_legacy(engine, action) if self.legacy_actions else engine.step(action)
 
     def _start(self, task_id: str) -> Reply:
         if task_id != self._task_id:
@@ -147,7 +201,7 @@ class HouseholdEnv(TextEnv):
             "success": reply.won,
             "score": float(reply.won),
         }
-        return dict(info)
+        return cast(dict[str, Any], info)
 
 
 class ALFWorldEnv(HouseholdEnv):
@@ -158,17 +212,27 @@ class ALFWorldEnv(HouseholdEnv):
 
     Args:
         data: A folder that holds `json_2.1.1`, that folder itself, any other folder with game files below (split
-            `all`), or one game file. By default the folder named by the environment variable ALFWORLD_DATA.
+            `all`), or one game file. By default the folder that the environment variable ALFWORLD_DATA names, else
+            `~/.cache/alfworld`, where `sdar-gym data download alfworld` puts the games.
         split: The split that seeds draw from; by default train, or the first one that is there.
         engine: "native", or "textworld" for the official engine, which needs `pip install "sdar-gym[alfworld]"`.
+        legacy_actions: Also accept `put X in/on Y`, which games before ALFWorld 0.4 wanted for `move X to Y`.
+        task_types: Play games of these types only, by name or by official number (1 to 6); all by default.
 
     Raises:
         FileNotFoundError: no games are there; the text says how to get them.
         UnknownTaskError: the data has no such split.
     """
 
-    def __init__(self, data: str | Path | None = None, split: str | None = None, engine: EngineName = "native") -> None:
-        super().__init__(find_games(data), split, engine)
+    def __init__(
+        self,
+        data: str | Path | None = None,
+        split: str | None = None,
+        engine: EngineName = "native",
+        legacy_actions: bool = False,
+        task_types: Sequence[str | int] | None = None,
+    ) -> None:
+        super().__init__(find_games(data, task_types), split, engine, legacy_actions)
 
 
 def _official(games: GameSource, task_id: str) -> Engine:

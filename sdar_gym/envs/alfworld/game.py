@@ -104,6 +104,8 @@ def read_game(game: GameFile) -> CompiledGame:
     """
     rules = read_domain(game.pddl_domain, game.origin)
     problem = read_problem(game.pddl_problem, f"{game.origin}, pddl_problem")
+    if problem.domain != rules.name:
+        raise GameFileError(f"{game.origin}, pddl_problem: of domain {problem.domain!r}; pddl_domain is {rules.name!r}")
     grammar = read_grammar(game.grammar, game.origin)
     index = _Index(problem, f"{game.origin}, pddl_problem")
     tables = index.tables(rules)
@@ -202,6 +204,13 @@ class _Index:
                 raise GameFileError(f"{place}: ({predicate} {repeated[0]} ...) holds for more than one location")
         if len(self._facts("atlocation")) != 1:
             raise GameFileError(f"{place}: {len(self._facts('atlocation'))} facts atLocation; one belongs there")
+        for thing in self._shown:
+            head, bar, _ = thing.partition("_bar_")
+            # The official engine counts such names in one spelling and looks them up in another.
+            if "|" in thing or (bar and _unescaped(head) != head):
+                raise GameFileError(
+                    f"{place}: {thing!r} is no name for a thing: it holds '|', or '_minus_' in its head"
+                )
         for predicate in ("holds", "holdsany"):
             if self._facts(predicate):
                 raise GameFileError(f"{place}: ({predicate} ...): a game of ALFWorld starts with an empty hand")

@@ -137,7 +137,7 @@ def _place_wanted(
 
 def game_file(scenario: Scenario, name: str) -> GameFile:
     """Write a scenario out as a game of the published form."""
-    domain, grammar = _rules()
+    domain, grammar = written_rules()
     return GameFile(
         pddl_domain=domain,
         grammar=grammar.replace("UNKNOWN GOAL", scenario.sentence),
@@ -155,7 +155,8 @@ def game_file(scenario: Scenario, name: str) -> GameFile:
 
 
 @lru_cache(maxsize=1)
-def _rules() -> tuple[str, str]:
+def written_rules() -> tuple[str, str]:
+    """PDDL domain and grammar of generated games; the task's sentence stands as `UNKNOWN GOAL`."""
     folder = files("sdar_gym.envs.alfworld").joinpath("rules")
     return folder.joinpath("mini.pddl").read_text("utf-8"), folder.joinpath("mini.twl2").read_text("utf-8")
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
 from sdar_gym.envs.alfworld.env import EngineName, HouseholdEnv
-from sdar_gym.envs.alfworld.game_file import GAME_FILE_NAME, GameFile
+from sdar_gym.envs.alfworld.game_file import GameFile
 from sdar_gym.envs.alfworld.generator import RELIABILITY, THINGS, Scenario, draw, game_file
 from sdar_gym.envs.alfworld.household import HOUSEHOLD, Household
 from sdar_gym.envs.alfworld.kitchen import PLACE_KINDS, TASK_TYPES, THING_KINDS
+from sdar_gym.envs.alfworld.problem import LAMP_KIND
+from sdar_gym.envs.alfworld.rooms.publish import PublishedTask, checked_split
+from sdar_gym.envs.alfworld.rooms.publish import write_games as write_published
 from sdar_gym.errors import unknown
 from sdar_gym.text_env import UnknownTaskError
 
@@ -81,18 +83,20 @@ class MiniGames:
 class ALFWorldMiniEnv(HouseholdEnv):
     """A small kitchen whose household has habits: learnable by a tiny model, within minutes, on a CPU.
 
-    Plays by the rules, and in the words, of `sdar_gym/ALFWorld-v0`. What a skill tells (where each kind of thing is
-    kept, where the lamp stands, the order of phases) no observation shows, but it holds in every episode, so that it
-    can also be learned.
+    The small preset, for the quick start; `sdar_gym/ALFWorldRooms-v0` has rooms of real size. Plays by the rules, and
+    in the words, of `sdar_gym/ALFWorld-v0`. What a skill tells (where each kind of thing is kept, where the lamp
+    stands, the order of phases) no observation shows, but it holds in every episode, so that it can also be learned.
 
     Args:
         household_seed: Another household in the same kitchen; None for the one that the bundled skill bank is about.
         things: How many kinds of things lie about, from 1 to 12: more of them means longer observations.
         reliability: How often things lie where they are kept, from 0 to 1: less means that habits help less.
         engine: "native", or "textworld" for the official engine.
+        legacy_actions: Also accept `put X in/on Y`; see `HouseholdEnv`.
     """
 
     splits: ClassVar[tuple[str, ...]] = tuple(SPLIT_SIZES)
+    is_generated: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -101,9 +105,10 @@ class ALFWorldMiniEnv(HouseholdEnv):
         things: int = THINGS,
         reliability: float = RELIABILITY,
         engine: EngineName = "native",
+        legacy_actions: bool = False,
     ) -> None:
         household = HOUSEHOLD if household_seed is None else Household.random(household_seed)
-        super().__init__(MiniGames(household, things, reliability), engine=engine)
+        super().__init__(MiniGames(household, things, reliability), engine=engine, legacy_actions=legacy_actions)
 
 
 @cache
@@ -128,9 +133,7 @@ def _draw_for_split(
 def write_games(
     folder: str | Path, count: int, seed: int, *, split: str = "train", household: Household = HOUSEHOLD
 ) -> list[Path]:
-    """Write generated games as the published ones lie on disk: `<split>/<task>/<trial>/game.tw-pddl`.
-
-    Beside each lies a `traj_data.json` with its task type, without which the official loader skips a game.
+    """Write generated games as the published ones lie on disk, as `rooms.publish` does; what is there is left alone.
 
     Args:
         folder: Where the folder of the split is made.
@@ -144,12 +147,12 @@ def write_games(
 
     Raises:
         ValueError: an unknown split, or a count below 1.
+        FileExistsError: the folder holds another game under the same name.
     """
-    if split not in (known := ("train", "valid_seen", "valid_unseen")):
-        raise ValueError(unknown("split", split, known))
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
-    paths = []
+    return write_published(checked_split(folder, split, count), _published(count, seed, split, household))
+
+
+def _published(count: int, seed: int, split: str, household: Household) -> Iterator[tuple[PublishedTask, GameFile]]:
     for index in range(count):
         scenario = _draw_for_split(
             household,
@@ -159,26 +162,12 @@ def write_games(
             things=THINGS,
             reliability=RELIABILITY,
         )
-        paths.append(_write_game(Path(folder) / split, scenario, f"trial_S{seed}_{index:06d}"))
-    return paths
-
-
-def _write_game(folder: Path, scenario: Scenario, trial: str) -> Path:
-    target = THING_KINDS[scenario.thing].pddl
-    is_look = scenario.task_type == "look_at_obj_in_light"
-    parent = "" if is_look else PLACE_KINDS[scenario.goal].pddl
-    toggle = "DeskLamp" if is_look else ""
-    place = folder / f"{scenario.task_type}-{target}-None-{parent or toggle}-1" / trial
-    place.mkdir(parents=True, exist_ok=True)
-    parameters = {
-        "object_target": target,
-        "parent_target": parent,
-        "toggle_target": toggle,
-        "mrecep_target": "",
-        "object_sliced": False,
-    }
-    about = {"task_id": trial, "task_type": scenario.task_type, "pddl_params": parameters}
-    (place / "traj_data.json").write_text(json.dumps(about), encoding="utf-8")
-    path = place / GAME_FILE_NAME
-    game_file(scenario, name=trial).write(path)
-    return path
+        is_look = scenario.task_type == "look_at_obj_in_light"
+        task = PublishedTask(
+            task_type=scenario.task_type,
+            thing=THING_KINDS[scenario.thing].pddl,
+            goal=LAMP_KIND if is_look else PLACE_KINDS[scenario.goal].pddl,
+            floor_plan=1,
+            trial=f"trial_S{seed}_{index:06d}",
+        )
+        yield task, game_file(scenario, name=task.trial)

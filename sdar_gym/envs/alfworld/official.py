@@ -6,8 +6,9 @@ Its grammar runs expressions of the game file as code: play only files that you 
 from __future__ import annotations
 
 import importlib
+import json
 import sys
-import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from sdar_gym.envs.alfworld.engine import Reply
-from sdar_gym.envs.alfworld.game_file import GAME_FILE_NAME, GameFile, GameFileError
+from sdar_gym.envs.alfworld.game_file import GameFile, GameFileError
+
+_LOCK = threading.RLock()
 
 
 class MissingOfficialEngineError(ImportError):
@@ -26,16 +29,36 @@ class OfficialEngine:
     """Plays a game with textworld, with the names that alfworld gives.
 
     Args:
-        game_file: The game.
+        game: The game, or the path of its file, which is then read by textworld alone; None if `load` follows.
+
+    Attributes:
+        score: What textworld says of the score; None at the start, where it says nothing.
 
     Raises:
         MissingOfficialEngineError: textworld or alfworld is not installed.
         GameFileError: textworld refuses the game.
     """
 
-    def __init__(self, game_file: GameFile) -> None:
-        self._env = _make(game_file)
-        self._admissible: tuple[str, ...] = ()
+    def __init__(self, game: GameFile | str | Path | None) -> None:
+        self._env = _make()
+        self.score: float | None = None
+        if game is not None:
+            self.load(game)
+
+    def load(self, game: GameFile | str | Path) -> None:
+        """Play another game from now on: textworld leaks some megabytes whenever an engine is made anew.
+
+        Raises:
+            GameFileError: textworld refuses the game.
+        """
+        origin = game.origin if isinstance(game, GameFile) else str(game)
+        try:
+            content = _content(game)
+            with _foreign_code():
+                self._env.load(content)
+        # Foreign code: it may raise anything, and its translator of PDDL ends the process at some errors.
+        except (Exception, SystemExit) as error:
+            raise GameFileError(f"{origin}: the official engine refuses it: {error!r}") from error
 
     def reset(self) -> Reply:
         with _foreign_code():
@@ -43,17 +66,32 @@ class OfficialEngine:
         return self._reply(state, understood=True)
 
     def step(self, command: str) -> Reply:
-        understood = command.strip() in self._admissible
         with _foreign_code():
             state, _, _ = self._env.step(command)
-        return self._reply(state, understood=understood)
+        return self._reply(state, understood=state["_last_action"] is not None)
 
     def _reply(self, state: Any, *, understood: bool) -> Reply:
-        self._admissible = tuple(state["admissible_commands"])
-        return Reply(str(state.feedback), self._admissible, bool(state["won"]), understood)
+        score = state.get("score")
+        self.score = None if score is None else float(score)
+        return Reply(str(state.feedback), tuple(state["admissible_commands"]), bool(state["won"]), understood)
 
 
-def _make(game_file: GameFile) -> Any:
+def _content(game: GameFile | str | Path) -> dict[str, Any]:
+    """What textworld reads from a file; it would leave the file open."""
+    if isinstance(game, GameFile):
+        return {
+            "pddl_domain": game.pddl_domain,
+            "grammar": game.grammar,
+            "pddl_problem": game.pddl_problem,
+            "walkthrough": list(game.walkthrough),
+        }
+    content = json.loads(Path(game).read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise TypeError(f"a JSON {type(content).__name__} where an object belongs")
+    return content
+
+
+def _make() -> Any:
     with _foreign_code():
         try:
             import textworld
@@ -63,28 +101,23 @@ def _make(game_file: GameFile) -> Any:
             raise MissingOfficialEngineError(
                 f'the official ALFWorld engine is not installed ({error}); pip install "sdar-gym[alfworld]"'
             ) from error
-        env = AlfredDemangler(PddlEnv(textworld.EnvInfos(won=True, admissible_commands=True)))
-        # It wants a file: a game may also come from memory.
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / GAME_FILE_NAME
-            game_file.write(path)
-            try:
-                env.load(str(path))
-            except (Exception, SystemExit) as error:
-                raise GameFileError(f"{game_file.origin}: the official engine refuses it: {error!r}") from error
-    return env
+        return AlfredDemangler(PddlEnv(textworld.EnvInfos(won=True, admissible_commands=True)))
 
 
 @contextmanager
 def _foreign_code() -> Iterator[None]:
-    """Keeps `sys.argv`, which the official translator overwrites, and silences the warnings of what it imports."""
-    arguments = sys.argv
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        sys.argv = arguments
+    """Keeps `sys.argv`, which the official translator overwrites, and silences the warnings of what it imports.
+
+    One thread at a time: the official code is not made for several.
+    """
+    with _LOCK:
+        arguments = sys.argv
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            sys.argv = arguments
 
 
 def is_installed() -> bool:

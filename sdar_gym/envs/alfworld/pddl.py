@@ -13,17 +13,22 @@ Node = str | tuple["Node", ...]
 _TOKEN = re.compile(r"[()]|[^\s()]+")
 _COMMENT = re.compile(r";[^\n]*")
 
+_PARTS = ("problem", ":domain", ":requirements", ":objects", ":init", ":goal", ":metric")
+_ORDER = "problem, :domain, :objects, :init, :goal"
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One PDDL problem.
 
     Attributes:
+        domain: Name of the domain that it is a problem of.
         types: Name of every thing to the name of its type.
         facts: Predicate to the argument lists for which it holds at the start, in the order of the file.
         goal: The goal formula.
     """
 
+    domain: str
     types: dict[str, str]
     facts: dict[str, list[tuple[str, ...]]]
     goal: Node
@@ -40,7 +45,11 @@ def read_pddl(text: str, place: str) -> tuple[Node, ...]:
         GameFileError: the parentheses do not match.
     """
     stack: list[list[Node]] = [[]]
-    for token in _TOKEN.findall(_COMMENT.sub("", text.lower())):
+    code = _COMMENT.sub("", text)
+    if not code.isascii():
+        odd = next(character for character in code if not character.isascii())
+        raise GameFileError(f"{place}: {odd!r} outside of a comment; PDDL is written in ASCII")
+    for token in _TOKEN.findall(code.lower()):
         if token == "(":
             stack.append([])
         elif token != ")":
@@ -67,6 +76,11 @@ def read_problem(text: str, place: str) -> Problem:
     for name in (":objects", ":init", ":goal"):
         if len(sections.get(name, ())) != 1:
             raise GameFileError(f"{place}: it has {len(sections.get(name, ()))} parts {name}; one belongs here")
+    # As PDDL has it; the official reader takes no other order.
+    order = [name for name in sections if name in _PARTS]
+    if order != [name for name in _PARTS if name in order] or len(order) != len(sections):
+        raise GameFileError(f"{place}: its parts are {', '.join(sections)}; they must be, in this order, {_ORDER}")
+    domain = sections.get(":domain", [()])[0]
     goal = sections[":goal"][0]
     if len(goal) != 2:
         raise GameFileError(f"{place}, :goal: it holds {len(goal) - 1} formulas; one belongs here")
@@ -76,7 +90,9 @@ def read_problem(text: str, place: str) -> Problem:
         names = [name for name, _ in things]
         twice = next(name for name in names if names.count(name) > 1)
         raise GameFileError(f"{place}, :objects: {twice!r} is declared twice")
-    return Problem(types, _read_facts(sections[":init"][0][1:], types, f"{place}, :init"), goal[1])
+    return Problem(
+        " ".join(map(show, domain[1:])), types, _read_facts(sections[":init"][0][1:], types, f"{place}, :init"), goal[1]
+    )
 
 
 def sections_of(define: tuple[Node, ...], place: str) -> dict[str, list[tuple[Node, ...]]]:
@@ -127,10 +143,14 @@ def _text(node: Node) -> str:
 
 def _read_facts(nodes: tuple[Node, ...], types: dict[str, str], place: str) -> dict[str, list[tuple[str, ...]]]:
     facts: dict[str, list[tuple[str, ...]]] = {}
+    numbers: dict[Node, float] = {}
     for node in nodes:
         if not isinstance(node, tuple) or not node or not isinstance(node[0], str):
             raise GameFileError(f"{place}: {show(node)} is no fact")
         if node[0] == "=":  # distances and the total cost: they change nothing that a player sees
+            function, number = _read_number(node, place)
+            if numbers.setdefault(function, number) != number:
+                raise GameFileError(f"{place}: {show(node)} contradicts another value of {show(function)}")
             continue
         arguments = tuple(argument for argument in node[1:] if isinstance(argument, str))
         if len(arguments) + 1 != len(node):
@@ -140,6 +160,14 @@ def _read_facts(nodes: tuple[Node, ...], types: dict[str, str], place: str) -> d
                 raise GameFileError(f"{place}: {show(node)} names {argument!r}, which :objects does not declare")
         facts.setdefault(node[0], []).append(arguments)
     return facts
+
+
+def _read_number(node: tuple[Node, ...], place: str) -> tuple[Node, float]:
+    """The function and the value of `(= (function ...) value)`; PDDL planners know whole numbers only."""
+    value = node[2] if len(node) == 3 else None
+    if isinstance(value, str) and re.fullmatch(r"[0-9]+(\.0*)?", value):
+        return node[1], float(value)
+    raise GameFileError(f"{place}: {show(node)} gives no whole number to a function")
 
 
 def _unbalanced_line(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The small kitchen in PDDL: the problem part of a game file, with names that the engines number as we do."""
+"""The problem part of a game file, in PDDL: its writer for every generated world, and the small kitchen written so."""
 
 from __future__ import annotations
 
@@ -7,10 +7,27 @@ from functools import lru_cache
 
 from sdar_gym.envs.alfworld.kitchen import PLACE_KINDS, PLACES, THING_KINDS, TREATMENTS, is_openable, kind_of
 
+LAMP_KIND = "DeskLamp"
 START = "loc_bar_0_bar_0_bar_0_bar_30"
 LAMP_ID = "DeskLamp_bar__plus_00_dot_00_bar__plus_01_dot_00_bar__plus_00_dot_00"
 _INDENT = "\n        "
 _STATES = {"clean": "isClean", "heat": "isHot", "cool": "isCool"}
+
+
+def write_problem(*, name: str, objects: Iterable[str], init: Iterable[str], goal: str) -> str:
+    """A PDDL problem.
+
+    Args:
+        name: Of the problem; characters that PDDL does not allow are replaced.
+        objects: Declarations, such as `agent1 - agent`.
+        init: Facts without their parentheses, such as `openable Fridge_bar_1`.
+        goal: The goal formula.
+    """
+    plain_name = "".join(letter if letter.isalnum() else "_" for letter in name)
+    return (
+        f"(define (problem {plain_name})\n(:domain alfred)\n(:objects{_lines(objects)})\n"
+        f"(:init{_lines(f'({fact})' for fact in init)})\n(:goal {goal})\n)\n"
+    )
 
 
 def problem_text(
@@ -22,10 +39,10 @@ def problem_text(
     contents: Sequence[tuple[str, str]],
     lamp_place: str,
 ) -> str:
-    """The PDDL problem.
+    """The small kitchen as a PDDL problem.
 
     Args:
-        name: Of the problem; characters that PDDL does not allow are replaced.
+        name: Of the problem.
         task_type: Decides the form of the goal.
         thing: The kind of thing that is wanted.
         goal: The kind of place, or `desklamp`.
@@ -42,11 +59,9 @@ def problem_text(
         item_id = thing_id(item, counts[kind_of(item)])
         objects.append(f"{item_id} - object")
         init += [*_lies(item_id, place), *_thing_facts(item_id, kind_of(item))]
-    plain_name = "".join(letter if letter.isalnum() else "_" for letter in name)
-    return (
-        f"(define (problem {plain_name})\n(:domain alfred)\n(:objects{_lines(objects)})\n"
-        f"(:init{_lines(f'({fact})' for fact in init)})\n(:goal {_goal(task_type, thing, goal)})\n)\n"
-    )
+    is_look = task_type == "look_at_obj_in_light"
+    formula = goal_formula(task_type, THING_KINDS[thing].pddl, LAMP_KIND if is_look else PLACE_KINDS[goal].pddl)
+    return write_problem(name=name, objects=objects, init=init, goal=formula)
 
 
 def place_id(place: str) -> str:
@@ -110,24 +125,29 @@ def _thing_facts(item_id: str, kind_name: str) -> list[str]:
     return [*facts, f"isReceptacleObject {item_id}"] if kind.is_vessel else facts
 
 
-def _goal(task_type: str, thing: str, goal: str) -> str:
-    otype = f"{THING_KINDS[thing].pddl}Type"
+def goal_formula(task_type: str, thing: str, goal: str) -> str:
+    """The goal of a task type, as the published games state it.
+
+    Args:
+        task_type: One of `kitchen.TASK_TYPES`.
+        thing: PDDL name of the kind of thing that is wanted, without the ending `Type`.
+        goal: PDDL name of the kind of place where it shall be; of the lamp where it shall be looked at.
+    """
     if task_type == "look_at_obj_in_light":
         return (
-            "(and (exists (?ot - object ?r - receptacle ?a - agent ?l - location) (and (objectType ?ot DeskLampType)"
+            f"(and (exists (?ot - object ?r - receptacle ?a - agent ?l - location) (and (objectType ?ot {goal}Type)"
             " (toggleable ?ot) (isToggled ?ot) (receptacleAtLocation ?r ?l) (atLocation ?a ?l) (inReceptacle ?ot ?r)))"
-            f" (exists (?o - object ?a - agent) (and (objectType ?o {otype}) (holds ?a ?o))))"
+            f" (exists (?o - object ?a - agent) (and (objectType ?o {thing}Type) (holds ?a ?o))))"
         )
-    rtype = f"{PLACE_KINDS[goal].pddl}Type"
     if task_type == "pick_two_obj_and_place":
         return (
-            f"(and (exists (?r - receptacle) (exists (?o1 - object) (and (objectType ?o1 {otype})"
-            f" (receptacleType ?r {rtype}) (inReceptacle ?o1 ?r) (exists (?o2 - object) (and (not (= ?o1 ?o2))"
-            f" (objectType ?o2 {otype}) (receptacleType ?r {rtype}) (inReceptacle ?o2 ?r)))))))"
+            f"(and (exists (?r - receptacle) (exists (?o1 - object) (and (objectType ?o1 {thing}Type)"
+            f" (receptacleType ?r {goal}Type) (inReceptacle ?o1 ?r) (exists (?o2 - object) (and (not (= ?o1 ?o2))"
+            f" (objectType ?o2 {thing}Type) (receptacleType ?r {goal}Type) (inReceptacle ?o2 ?r)))))))"
         )
     treatment = TREATMENTS.get(task_type)
     state = f"({treatment}able ?o) ({_STATES[treatment]} ?o) " if treatment else ""
     return (
-        f"(and (exists (?r - receptacle) (exists (?o - object) (and {state}(objectType ?o {otype})"
-        f" (receptacleType ?r {rtype}) (inReceptacle ?o ?r)))))"
+        f"(and (exists (?r - receptacle) (exists (?o - object) (and {state}(objectType ?o {thing}Type)"
+        f" (receptacleType ?r {goal}Type) (inReceptacle ?o ?r)))))"
     )
