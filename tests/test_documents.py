@@ -12,7 +12,14 @@ from sdar_agents.cli import COMMANDS
 from sdar_agents.commands.train import parse_train
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "agents/README.md", "skills/README.md", "CONTRIBUTING.md", "benchmarks/README.md")
+PAGES = (
+    "README.md",
+    "docs/alfworld.md",
+    "agents/README.md",
+    "skills/README.md",
+    "CONTRIBUTING.md",
+    "benchmarks/README.md",
+)
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -24,6 +31,16 @@ def test_the_readmes_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = blocks("README.md", "python")
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.strip().endswith("1.0")
+
+
+def test_the_python_of_the_alfworld_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = []
+    for code in blocks("docs/alfworld.md", "python"):
+        exec(compile(code, "docs/alfworld.md", "exec"), {})
+        printed.append(capsys.readouterr().out.strip())
+    assert len(printed) == 2
+    assert printed[0].endswith("True")
+    assert printed[1] == "24"
 
 
 def commands() -> list[tuple[str, list[str]]]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdar_gym.envs.alfworld.engine import NOTHING, NativeEngine, Reply, compile_game
+from sdar_gym.envs.alfworld.engine import NOTHING, Game, NativeEngine, Reply, compile_game
 from sdar_gym.envs.alfworld.game import shown_names
+from sdar_gym.envs.alfworld.rooms.games import RoomGames
 
 if TYPE_CHECKING:
     from .conftest import Kitchen
@@ -138,3 +139,41 @@ def test_what_is_kept_for_speed_never_changes_an_answer(kitchen: Kitchen, monkey
     monkeypatch.setattr("sdar_gym.envs.alfworld.engine._KEPT_CHOICES", 1)
     monkeypatch.setattr("sdar_gym.envs.alfworld.engine._KEPT_ANSWERS", 1)
     assert answers() == kept
+
+
+@pytest.mark.parametrize("task_id", ["train/000003", "train/000010", "valid/000021"])
+def test_what_is_kept_is_what_would_be_said_anew(task_id: str) -> None:
+    # Burners and other receptacles that share a place make `look` depend on what was taken from where.
+    engine = NativeEngine(compile_game(RoomGames(rooms=("kitchen",)).load(task_id)))
+    generator = random.Random(task_id)
+    for _ in range(8):
+        admissible = engine.reset().admissible
+        for _ in range(60):
+            local = [command for command in admissible if not command.startswith("go to")]
+            command = generator.choice(local if generator.random() < 0.7 else admissible)
+            fresh = NativeEngine(Game(engine.game.compiled))
+            fresh.go_to(engine.state)
+            reply = engine.step(command)
+            assert fresh.step(command) == reply
+            admissible = reply.admissible
+
+
+def test_look_depends_on_what_lies_here_and_on_nothing_elsewhere(kitchen: Kitchen) -> None:
+    engine = NativeEngine(compile_game(kitchen.game()))
+
+    def texts(*commands: str) -> list[str]:
+        replies = [engine.step(command) for command in commands]
+        assert all(reply.understood for reply in replies)
+        return [reply.text for reply in replies]
+
+    table = texts("go to diningtable 1", "take spoon 1 from diningtable 1", "look")[-1]
+    facing = "You are facing the stoveburner 2, and stoveburner 1. Next to it, you see "
+    moved = ["take pan 1 from stoveburner 2", "look", "move pan 1 to stoveburner 1", "look"]
+    texts("move spoon 1 to diningtable 1", "go to stoveburner 1")
+    # What is moved between burners of one place counts as lying beside the one that it was taken from.
+    assert texts("look", *moved)[::2] == [f"{facing}nothing.", f"{facing}nothing.", f"{facing}a pan 1."]
+    texts("go to diningtable 1", "take spoon 1 from diningtable 1")
+    kept = len(engine.game._answers)
+    # At the table all is as it was; what was said then is said again.
+    assert texts("look") == [table]
+    assert len(engine.game._answers) == kept

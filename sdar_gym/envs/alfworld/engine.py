@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from sdar_gym.envs.alfworld.game import CompiledGame, read_game
+from sdar_gym.envs.alfworld.game import CompiledGame, Tables, read_game
 from sdar_gym.envs.alfworld.game_file import GameFile, GameFileError
 from sdar_gym.envs.alfworld.state import State, bits
 from sdar_gym.envs.alfworld.text import Binding, Utterance
@@ -70,6 +70,9 @@ class Act:
     binding: Binding
     effect: Callable[[State, Act], None] | None
     text: str | None = None
+
+
+_ReadPart = Callable[[Tables, State, Act], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,7 @@ class Game:
     def __init__(self, compiled: CompiledGame) -> None:
         self.compiled = compiled
         self.tables = compiled.tables
-        self._sentences: dict[str, tuple[Utterance, tuple[str, ...]]] = {}
+        self._sentences: dict[str, tuple[Utterance, tuple[_ReadPart, ...]]] = {}
         self._templates: dict[str, Utterance] = {}
         for kind in _VARIABLES:
             self._compile_sentence(kind)
@@ -228,12 +231,12 @@ class Game:
         template = speaker.compile(grammar.templates[kind], f"{place}, template")
         if speaker.dependencies(template, _VARIABLES[kind], place):
             raise GameFileError(f"{self.compiled.origin}, grammar: the template of {place} depends on the state")
-        self._sentences[kind] = (utterance, parts)
+        self._sentences[kind] = (utterance, tuple(_PARTS[part] for part in parts))
         self._templates[kind] = template
 
     def _answer(self, state: State, act: Act) -> str:
         utterance, parts = self._sentences[act.kind]
-        key: tuple[object, ...] = (id(act), *[_PART_KEYS[part](state, act) for part in parts])
+        key: tuple[object, ...] = (id(act), *[read(self.tables, state, act) for read in parts])
         text = self._answers.get(key)
         if text is None:
             text = self.compiled.speaker.say(utterance, state, act.binding)
@@ -313,13 +316,21 @@ class Game:
         return act
 
 
-_PART_KEYS: dict[str, Callable[[State, Act], object]] = {
-    "receptacle": lambda state, act: (state.opened >> act.target & 1, state.contents[act.target]),
-    "object": lambda state, act: tuple(
+def _here(tables: Tables, state: State) -> object:
+    receptacles = tables.receptacles_at[state.location]
+    return state.at_location[state.location], *[state.taken_from[each] for each in receptacles]
+
+
+# By part of the state that a sentence depends on (see `Speaker.dependencies`): its value.
+_PARTS: dict[str, _ReadPart] = {
+    "receptacle": lambda tables, state, act: (state.opened >> act.target & 1, state.contents[act.target]),
+    "object": lambda tables, state, act: tuple(
         mask >> act.thing & 1 for mask in (state.clean, state.hot, state.cool, state.sliced, state.toggled)
     ),
-    "hand": lambda state, act: state.held,
-    "floor": lambda state, act: (state.location, tuple(state.at_location), tuple(state.taken_from)),
+    "hand": lambda tables, state, act: state.held,
+    "location": lambda tables, state, act: state.location,
+    "here": lambda tables, state, act: _here(tables, state),
+    "floor": lambda tables, state, act: (tuple(state.at_location), tuple(state.taken_from)),
 }
 
 

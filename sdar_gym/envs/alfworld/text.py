@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from sdar_gym.envs.alfworld.game_file import GameFileError
 from sdar_gym.envs.alfworld.grammar import (
     VARIABLES,
-    Atom,
     Grammar,
     Query,
     Reference,
@@ -36,7 +35,7 @@ _PARTS = {
     "istoggled": "object",
     "holds": "hand",
     "holdsany": "hand",
-    "atlocation": "floor",
+    "atlocation": "location",
     "objectatlocation": "floor",
     "not_inreceptacle": "floor",
 }
@@ -82,11 +81,11 @@ class Utterance:
 
     Attributes:
         pieces: What it consists of, in order.
-        atoms: Every atom that it, or what it refers to, asks for.
+        queries: Every query of it, and of what it refers to.
     """
 
     pieces: tuple[str | Choice | Each | Name, ...]
-    atoms: frozenset[Atom]
+    queries: frozenset[Query]
 
 
 class Speaker:
@@ -124,21 +123,34 @@ class Speaker:
             raise GameFileError(f"{self._place}, {place}: {error}") from error
 
     def dependencies(self, utterance: Utterance, bound: Sequence[str], place: str) -> tuple[str, ...]:
-        """The parts of the state that a sentence depends on: "receptacle" (of ?r), "object" (?o), "hand", "floor".
+        """The parts of the state that a sentence depends on.
+
+        They are "receptacle" (of ?r), "object" (?o), "hand", "location" (of the agent), "here" (what lies, or was taken
+        away, there) and "floor" (the same, anywhere).
 
         Raises:
             GameFileError: it asks for a fact that the engine does not track, or of things that are not named.
         """
         parts: set[str] = set()
-        for name, variables in sorted(utterance.atoms):
+        for query in utterance.queries:
+            parts |= self._dependencies(query, bound, place)
+        if "floor" in parts:
+            parts.discard("here")
+        return tuple(sorted(parts))
+
+    def _dependencies(self, query: Query, bound: Sequence[str], place: str) -> set[str]:
+        parts: set[str] = set()
+        for name, variables in sorted(query):
             part = _PARTS.get(name)
             if part is None:
                 continue
+            if part == "floor" and _is_of_here(query, name, variables):
+                part = "here"
             subject = {"receptacle": "r", "object": "o"}.get(part)
             if subject is not None and (variables[-1] != subject or subject not in bound):
                 raise GameFileError(f"{self._place}, {place}: it asks {name} of things that the action does not name")
             parts.add(part)
-        return tuple(sorted(parts))
+        return parts
 
     def say(self, utterance: Utterance, state: State, binding: Binding) -> str:
         """The sentence in a state."""
@@ -150,15 +162,15 @@ class Speaker:
 
     def _compiled(self, sentence: Sentence) -> Utterance:
         pieces: list[str | Choice | Each | Name] = []
-        atoms: set[Atom] = set()
+        queries: set[Query] = set()
         for segment in sentence:
             if isinstance(segment, str):
                 pieces.append(segment)
                 continue
             piece = self._choice(segment.symbol) if isinstance(segment, Reference) else self._value(segment)
             pieces.append(piece)
-            atoms |= _atoms_of(piece)
-        return Utterance(tuple(pieces), frozenset(atoms))
+            queries |= _queries_of(piece)
+        return Utterance(tuple(pieces), frozenset(queries))
 
     def _value(self, value: Value) -> str | Each | Name:
         if isinstance(value.content, Reference):
@@ -232,7 +244,7 @@ class Speaker:
             yield binding
             return
         predicate, variables = query[0]
-        for row in self._rows(predicate, state, binding):
+        for row in self._rows(predicate, state, binding.get(variables[-1])):
             extended = dict(binding)
             for variable, index in zip(variables, row, strict=True):
                 if extended.setdefault(variable, index) != index or _is_taken(extended, variable, index):
@@ -240,9 +252,10 @@ class Speaker:
             else:
                 yield from self._answers(query[1:], state, extended)
 
-    def _rows(self, predicate: str, state: State, binding: Binding) -> Rows:
+    def _rows(self, predicate: str, state: State, last: int | None) -> Rows:
+        """The facts of a predicate, sorted; those about a certain last thing at least, if it is known."""
         dynamic = _DYNAMIC.get(predicate)
-        return self._facts.get(predicate, ()) if dynamic is None else dynamic(state, binding)
+        return self._facts.get(predicate, ()) if dynamic is None else dynamic(state, last)
 
 
 def _is_taken(binding: Binding, variable: str, index: int) -> bool:
@@ -251,12 +264,20 @@ def _is_taken(binding: Binding, variable: str, index: int) -> bool:
     return any(name != variable and value == index and VARIABLES[name] == kind for name, value in binding.items())
 
 
-def _atoms_of(piece: str | Choice | Each | Name) -> set[Atom]:
+def _queries_of(piece: str | Choice | Each | Name) -> set[Query]:
     if isinstance(piece, str | Name):
         return set()
     if isinstance(piece, Each):
-        return {*piece.query, *piece.utterance.atoms}
-    return {atom for query, utterance in piece.rules for atom in (*query, *utterance.atoms)}
+        return {piece.query, *piece.utterance.queries}
+    return {each for query, utterance in piece.rules for each in (query, *utterance.queries)}
+
+
+def _is_of_here(query: Query, name: str, variables: tuple[str, ...]) -> bool:
+    """Whether a fact about a thing and a place is asked for the place where the agent is, and for no other."""
+    here = {atom[1][-1] for atom in query if atom[0] == "atlocation"}
+    if name == "objectatlocation":
+        return variables[-1] in here
+    return any(("receptacleatlocation", (variables[-1], location)) in query for location in here)
 
 
 def _read_expression(text: str) -> str | Name:
@@ -269,32 +290,33 @@ def _read_expression(text: str) -> str | Name:
     return Name(match["variable"], "a " if match["article"] else "")
 
 
-def _in_receptacle(state: State, binding: Binding) -> Rows:
-    named = binding.get("r")
-    if named is not None:
-        return [(thing, named) for thing in bits(state.contents[named])]
-    return sorted((thing, place) for place, mask in enumerate(state.contents) for thing in bits(mask))
+def _of_mask(read: Callable[[State], int]) -> Callable[[State, int | None], Rows]:
+    return lambda state, last: [(index,) for index in bits(read(state))]
 
 
-def _of_mask(read: Callable[[State], int]) -> Callable[[State, Binding], Rows]:
-    return lambda state, binding: [(index,) for index in bits(read(state))]
+def _of_masks(read: Callable[[State], list[int]]) -> Callable[[State, int | None], Rows]:
+    """Facts about a thing and a place, of a mask of things by place."""
+
+    def rows(state: State, place: int | None) -> Rows:
+        masks = read(state)
+        if place is not None:
+            return [(thing, place) for thing in bits(masks[place])]
+        return sorted((thing, place) for place, mask in enumerate(masks) for thing in bits(mask))
+
+    return rows
 
 
-_DYNAMIC: dict[str, Callable[[State, Binding], Rows]] = {
+_DYNAMIC: dict[str, Callable[[State, int | None], Rows]] = {
     "opened": _of_mask(lambda state: state.opened),
     "isclean": _of_mask(lambda state: state.clean),
     "ishot": _of_mask(lambda state: state.hot),
     "iscool": _of_mask(lambda state: state.cool),
     "issliced": _of_mask(lambda state: state.sliced),
     "istoggled": _of_mask(lambda state: state.toggled),
-    "inreceptacle": _in_receptacle,
-    "holds": lambda state, binding: [(0, state.held)] if state.held >= 0 else [],
-    "holdsany": lambda state, binding: [(0,)] if state.held >= 0 else [],
-    "atlocation": lambda state, binding: [(0, state.location)],
-    "objectatlocation": lambda state, binding: sorted(
-        (thing, place) for place, mask in enumerate(state.at_location) for thing in bits(mask)
-    ),
-    "not_inreceptacle": lambda state, binding: sorted(
-        (thing, place) for place, mask in enumerate(state.taken_from) for thing in bits(mask)
-    ),
+    "inreceptacle": _of_masks(lambda state: state.contents),
+    "objectatlocation": _of_masks(lambda state: state.at_location),
+    "not_inreceptacle": _of_masks(lambda state: state.taken_from),
+    "holds": lambda state, last: [(0, state.held)] if state.held >= 0 else [],
+    "holdsany": lambda state, last: [(0,)] if state.held >= 0 else [],
+    "atlocation": lambda state, last: [(0, state.location)],
 }
