@@ -48,6 +48,21 @@ class TrainConfig:
     """float32, bfloat16, ... or auto: float32 on CPU, the checkpoint's own on GPU."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ... or auto: a GPU if there is one."""
+    activation_checkpointing: bool = False
+    """Compute a layer's activations again in the backward pass instead of keeping them: less memory, slower."""
+
+    backend: str = "hf"
+    """Engine that samples: hf (in this process), vllm (on the training GPU), vllm_server (`vllm serve`)."""
+    backend_options: tuple[str, ...] = ()
+    """Settings of the engine, such as `gpu_memory_utilization=0.4` or `base_url=http://localhost:8000`."""
+    env_workers: str = "auto"
+    """Where environments step: inline, threads, processes, ray, or auto: what the environment asks for."""
+    env_timeout_seconds: float = 300.0
+    """A reset or step that takes longer counts as a crash: the episode is played afresh once, then reported."""
+    importance_correction: Literal["none", "token", "sequence"] = "token"
+    """Truncated importance sampling between the engine's and the trainer's log-probabilities."""
+    importance_cap: float = 2.0
+    """Largest importance weight."""
 
     prompt_style: str = "auto"
     """tagged (think and action tags, list of actions), compact (tiny model), or auto: what the model asks for."""
@@ -105,12 +120,14 @@ class TrainConfig:
     checkpoint_every: int = 10
     """Steps between checkpoints; the last step always writes one."""
     keep_checkpoints: int = 2
-    """How many checkpoints are kept."""
+    """How many of the newest checkpoints are kept."""
+    keep_every: int | None = None
+    """Checkpoints of steps that this number divides are kept for good, besides the newest."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "groups", "group_size", "minibatches", "microbatch_tokens", "max_prompt_tokens",
                      "max_response_tokens", "skills_per_task", "max_skill_tokens", "eval_episodes", "eval_every",
-                     "checkpoint_every", "keep_checkpoints"):  # fmt: skip
+                     "checkpoint_every", "keep_checkpoints", "keep_every"):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
@@ -118,6 +135,9 @@ class TrainConfig:
             raise ConfigError("--group-size must be at least 2: a group's advantages compare its members")
         if self.temperature <= 0:
             raise ConfigError("--temperature must be above 0 in training; only evaluation can be greedy")
+        for name in ("env_timeout_seconds", "importance_cap"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name)}")
         if not 0.0 <= self.teacher_decay < 1.0:
             raise ConfigError(f"--teacher-decay must be in [0, 1), got {self.teacher_decay}")
 

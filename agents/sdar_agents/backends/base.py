@@ -1,23 +1,119 @@
-"""The interface of a rollout engine."""
+"""The interface of a rollout engine: requests go in when they come up, completions come out when they are done."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 from sdar_agents.episode import Completion, Sampling
 
 
-class Backend(Protocol):
-    """Samples responses. Weights reach it by sharing the trained module, or by `load_weights` where it has its own."""
+class BackendError(RuntimeError):
+    """An engine that cannot be used as asked (absent, of a wrong version, not reachable), and how to mend it."""
 
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        """One response a prompt, in order.
 
-        Args:
-            prompts: Token ids; lengths may differ.
-            seeds: One a prompt: it alone decides that row's draws, whatever else is in the batch.
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One response that is asked for.
+
+    Attributes:
+        id: Names the request; no two that are under way share one.
+        prompt_ids: Token ids of the whole prompt.
+        sampling: How tokens are drawn.
+        seed: It alone decides the draws, whatever else the engine is doing.
+        conversation: Requests of one number follow one another (the turns of an episode) and mostly begin alike,
+            so an engine may keep what it computed for the last; None where nothing of the kind is known.
+    """
+
+    id: int
+    prompt_ids: tuple[int, ...]
+    sampling: Sampling
+    seed: int
+    conversation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A request that has its response."""
+
+    id: int
+    completion: Completion
+
+
+class Backend(ABC):
+    """Samples responses for many requests at once.
+
+    Weights reach it by sharing the trained module, or by `load_weights` where it holds its own.
+    """
+
+    @abstractmethod
+    def add(self, request: Request) -> None:
+        """Take a request in; `step` works on it, together with all others.
+
+        Raises:
+            BackendError: a prompt that the engine can never serve, such as one longer than its context.
+        """
+
+    @abstractmethod
+    def step(self) -> list[Finished]:
+        """Work for a while (one token each, or until the next response arrives); what was finished by that.
+
+        May return nothing although requests are under way; must return in bounded time.
         """
 
     def load_weights(self, model: object) -> None:
-        """Take over the trained weights; nothing to do where the module is shared."""
+        """Take over the trained weights; nothing to do where the module is shared.
+
+        Must be called after every change of the weights and while no request is under way: whatever the engine
+        remembers of the old weights (such as the keys and values of prompts) is dropped.
+        """
+
+    def sleep(self) -> None:
+        """Give the engine's memory back for the time of the update; nothing to do for most."""
+
+    def wake_up(self) -> None:
+        """Take the memory again that `sleep` gave back."""
+
+    def close(self) -> None:
+        """End processes and connections."""
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        """One response a prompt, in order: all are added, then stepped until the last is done.
+
+        Args:
+            prompts: Token ids; lengths may differ.
+            seeds: One a prompt.
+        """
+        if len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds")
+        for number, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
+            self.add(Request(number, tuple(prompt), sampling, seed))
+        done: dict[int, Completion] = {}
+        while len(done) < len(prompts):
+            done |= {finished.id: finished.completion for finished in self.step()}
+        return [done[number] for number in range(len(prompts))]
+
+
+class BatchBackend(Backend):
+    """A backend that does whole batches: `step` generates for everything that was added since."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Request] = []
+
+    def add(self, request: Request) -> None:
+        self._waiting.append(request)
+
+    def step(self) -> list[Finished]:
+        requests, self._waiting = self._waiting, []
+        finished = []
+        # Requests of one sampling make one batch; the order of the first of each.
+        for sampling in dict.fromkeys(request.sampling for request in requests):
+            batch = [request for request in requests if request.sampling == sampling]
+            completions = self.generate_batch(batch, sampling)
+            finished += [Finished(r.id, completion) for r, completion in zip(batch, completions, strict=True)]
+        return finished
+
+    @abstractmethod
+    def generate_batch(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        """One response a request, in order."""

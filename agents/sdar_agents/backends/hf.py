@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from sdar_agents.backends.base import BatchBackend, Request
 from sdar_agents.batch import pad_left
 from sdar_agents.episode import Completion, Sampling
 from sdar_agents.tokens import ChatTokenizer
 
 
-class HFBackend:
+class HFBackend(BatchBackend):
     """Shares the module that is trained, so there are never two sets of weights.
 
     Every row draws from a generator of its own (its seed), so a row's tokens do not depend on its neighbours
@@ -25,6 +26,7 @@ class HFBackend:
         """Args:
         max_batch_tokens: Padded prompt and response tokens that are in flight at once; more is done in turns.
         """
+        super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.max_batch_tokens = max_batch_tokens
@@ -35,9 +37,9 @@ class HFBackend:
             raise ValueError("HFBackend generates with the module it was built on; build another for another model")
 
     @torch.no_grad()
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        if len(prompts) != len(seeds):
-            raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds")
+    def generate_batch(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        prompts = [request.prompt_ids for request in requests]
+        seeds = [request.seed for request in requests]
         done: list[Completion | None] = [None] * len(prompts)
         # Rows of like length together: little padding.
         order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))

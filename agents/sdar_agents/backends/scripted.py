@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sdar_agents.backends.base import BatchBackend, Request
 from sdar_agents.episode import Completion, Sampling
 from sdar_agents.tokens import ChatTokenizer
 
 
-class ScriptedBackend:
+class ScriptedBackend(BatchBackend):
     """Answers each prompt with `respond(prompt text)`.
 
     Attributes:
-        calls: How many prompts each call to `generate` held.
+        calls: How many prompts each batch held.
     """
 
     def __init__(self, tokenizer: ChatTokenizer, respond: Callable[[str], str]) -> None:
+        super().__init__()
         self.tokenizer = tokenizer
         self.respond = respond
         self.calls: list[int] = []
 
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        self.calls.append(len(prompts))
-        return [self._complete(self.respond(self.tokenizer.decode(list(prompt))), sampling) for prompt in prompts]
+    def generate_batch(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        self.calls.append(len(requests))
+        texts = [self.respond(self.tokenizer.decode(list(request.prompt_ids))) for request in requests]
+        return [self._complete(text, sampling) for text in texts]
 
     def load_weights(self, model: object) -> None:
         """Nothing to take over: there are no weights."""
