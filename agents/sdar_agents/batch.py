@@ -21,7 +21,9 @@ class TurnBatch:
         prompt_ids, prompt_mask: Student prompt, [N, P].
         teacher_prompt_ids, teacher_prompt_mask: Prompt with skills in its slot, [N, Q]; None without a teacher.
         response_ids, response_mask: Sampled tokens, [N, R].
+        sampler_logprobs: Under the engine that drew the tokens, [N, R].
         old_logprobs: Under the policy at the start of the step, recomputed by the trainer, [N, R].
+        importance: What each token's loss is multiplied by because the two differ, [N, R]; see `importance.py`.
         reference_logprobs: Under the initial weights, [N, R]; None if no learner needs them.
         returns: Return of the whole episode, the same for each of its turns, [N].
         invalid_turns: How many turns of the whole episode were invalid, the same for each of its turns, [N].
@@ -38,7 +40,9 @@ class TurnBatch:
     teacher_prompt_mask: torch.Tensor | None
     response_ids: torch.Tensor
     response_mask: torch.Tensor
+    sampler_logprobs: torch.Tensor
     old_logprobs: torch.Tensor
+    importance: torch.Tensor
     reference_logprobs: torch.Tensor | None
     returns: torch.Tensor
     invalid_turns: torch.Tensor
@@ -110,7 +114,9 @@ class TurnBatch:
             prompt_mask=self.prompt_mask[:, self.prompt_mask.shape[1] - prompt :],
             response_ids=self.response_ids[:, :response],
             response_mask=self.response_mask[:, :response],
+            sampler_logprobs=self.sampler_logprobs[:, :response],
             old_logprobs=self.old_logprobs[:, :response],
+            importance=self.importance[:, :response],
             reference_logprobs=None if self.reference_logprobs is None else self.reference_logprobs[:, :response],
         )
         if self.teacher_prompt_ids is None or self.teacher_prompt_mask is None:
@@ -165,7 +171,9 @@ def collate(episodes: Sequence[Episode], *, pad_id: int) -> TurnBatch:
         teacher_prompt_mask=teacher_mask,
         response_ids=response_ids,
         response_mask=response_mask,
+        sampler_logprobs=_pad_right_floats([row.completion.logprobs for _, _, row in turns], response_ids.shape[1]),
         old_logprobs=torch.zeros(response_ids.shape),
+        importance=torch.ones(response_ids.shape),
         reference_logprobs=None,
         returns=torch.tensor([episode.episode_return for episode in of]),
         invalid_turns=torch.tensor([float(episode.invalid_turns) for episode in of]),
@@ -193,6 +201,10 @@ def pad_right(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor,
     ids = torch.tensor([list(row) + [pad_id] * (width - len(row)) for row in rows], dtype=torch.int64)
     mask = torch.tensor([[True] * len(row) + [False] * (width - len(row)) for row in rows], dtype=torch.bool)
     return ids, mask
+
+
+def _pad_right_floats(rows: Sequence[Sequence[float]], width: int) -> torch.Tensor:
+    return torch.tensor([list(row) + [0.0] * (width - len(row)) for row in rows], dtype=torch.float32)
 
 
 def _pick(value: torch.Tensor | None, index: torch.Tensor) -> torch.Tensor | None:

@@ -23,6 +23,7 @@ from sdar_agents.checkpoint import checkpoints, latest_checkpoint, load_training
 from sdar_agents.config import TrainConfig
 from sdar_agents.episode import Episode
 from sdar_agents.evaluate import Evaluation, evaluate_policy
+from sdar_agents.importance import importance_weights
 from sdar_agents.learners.base import TokenScores
 from sdar_agents.policy import load_weights, move_towards, score
 from sdar_agents.rollout import Assignment, RolloutCounts, play
@@ -123,13 +124,14 @@ def learn(run: Run, step: int, collected: tuple[list[Episode], RolloutCounts], c
         batch = replace(batch, old_logprobs=_logprobs(run, run.model, batch))
         if run.reference is not None:
             batch = replace(batch, reference_logprobs=_logprobs(run, run.reference, batch))
+    batch = replace(batch, importance=_importance(run, batch))
     batch = run.config.learner.prepare(batch, step)
     with clock.phase("update"):
         learned = update(run, batch, step, clock)
     clock.seconds["update"] -= clock.seconds["teacher"]
     return {
         **_episode_metrics(episodes, counts, run),
-        "sampler_mismatch": _sampler_mismatch(episodes, batch),
+        **_mismatch_metrics(batch, cap=run.config.importance_cap),
         **learned,
         **{f"seconds/{phase}": seconds for phase, seconds in clock.seconds.items()},
         "seconds/step": sum(clock.seconds.values()),
@@ -170,7 +172,7 @@ def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str
                 teacher = _teacher_scores(run, micro)
             policy = _scores(run, run.model, micro)
             output = config.learner.loss(policy, teacher, micro)
-            token_mean(output.token_loss, micro.token_weight, total).backward()  # type: ignore[no-untyped-call]
+            token_mean(output.token_loss * micro.importance, micro.token_weight, total).backward()  # type: ignore[no-untyped-call]
             for name, values in {"loss": output.token_loss.detach(), **output.token_metrics}.items():
                 sums[name] += float((values * micro.token_weight).sum())
         norms.append(_optimizer_step(run))
@@ -241,15 +243,28 @@ def _logprobs(run: Run, model: Any, batch: TurnBatch) -> torch.Tensor:
     return result
 
 
-def _sampler_mismatch(episodes: Sequence[Episode], batch: TurnBatch) -> float:
-    """Mean absolute difference in nats between the sampler's and the trainer's log-probability of a sampled token."""
-    rows = [turn.completion.logprobs for episode in episodes for turn in episode.turns]
-    differences = [
-        abs(own - sampled)
-        for row, sampled_row in zip(batch.old_logprobs.tolist(), rows, strict=True)
-        for own, sampled in zip(row, sampled_row, strict=False)
-    ]
-    return float(sum(differences) / len(differences))
+def _importance(run: Run, batch: TurnBatch) -> torch.Tensor:
+    return importance_weights(
+        batch.old_logprobs,
+        batch.sampler_logprobs,
+        batch.response_mask,
+        correction=run.config.importance_correction,
+        cap=run.config.importance_cap,
+    )
+
+
+def _mismatch_metrics(batch: TurnBatch, *, cap: float) -> dict[str, float]:
+    """How far the engine that drew the tokens is from the trainer that learns from them."""
+    # float64: of two numbers that agree, exp(d) - 1 - d would be nothing but rounding.
+    difference = (batch.old_logprobs - batch.sampler_logprobs)[batch.response_mask].double()
+    weights = batch.importance[batch.response_mask]
+    return {
+        "sampler_mismatch": float(difference.abs().mean()),
+        # k3 of KL(sampler || trainer): never negative, and 0 only where they agree.
+        "sampler_kl": float((torch.expm1(difference) - difference).mean()),
+        "importance": float(weights.mean()),
+        "importance_capped": float((weights >= cap).float().mean()),
+    }
 
 
 def _episode_metrics(episodes: Sequence[Episode], counts: RolloutCounts, run: Run) -> dict[str, float]:
