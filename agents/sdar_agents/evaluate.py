@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sdar_agents.backends.base import Backend
+from sdar_agents.distributed import ALONE, World
 from sdar_agents.episode import Episode
 from sdar_agents.intervals import wilson
 from sdar_agents.rollout import Assignment, EnvPool, RolloutSettings, draw_seed, play
@@ -84,28 +85,36 @@ def evaluate_policy(
     context: PrivilegedContext | None,
     seed: str,
     batch: int = 128,
+    world: World = ALONE,
 ) -> Evaluation:
     """Play a panel with a model; `settings.student_skills` says whether its prompt shows the skills.
 
     Args:
         seed: Of the sampling; the same seed makes evaluations comparable draw by draw.
         batch: Episodes played at once; the result does not depend on it.
+        world: The processes that share out the panel; each gets the whole result.
     """
-    begin, episodes = time.perf_counter(), list[Episode]()
+    begin = time.perf_counter()
     assignments = [Assignment(task, group) for group, task in enumerate(panel.task_ids)]
-    for first in range(0, len(assignments), batch):
-        episodes += play(
-            assignments[first : first + batch],
-            pool=pool,
-            backend=backend,
-            tokenizer=tokenizer,
-            settings=settings,
-            context=context if settings.student_skills else None,
-            seed=seed,
-            first=first,
-        )
+
+    def play_mine() -> list[Episode]:
+        episodes: list[Episode] = []
+        mine = world.share(range(len(assignments)))
+        for first in mine[::batch]:
+            episodes += play(
+                assignments[first : min(first + batch, mine[-1] + 1)],
+                pool=pool,
+                backend=backend,
+                tokenizer=tokenizer,
+                settings=settings,
+                context=context if settings.student_skills else None,
+                seed=seed,
+                first=first,
+            )
+        return episodes
+
     return summarise(
-        episodes,
+        [episode for part in world.together(play_mine) for episode in part],
         panel=panel,
         behaviour_hash=text_env(pool.take(1)[0]).behaviour_hash,
         agent=agent,

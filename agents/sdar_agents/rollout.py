@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import gymnasium as gym
@@ -57,6 +57,15 @@ class RolloutCounts:
     dropped_history: int = 0
     dropped_admissible: int = 0
     cut_responses: int = 0
+
+
+def merged(parts: Iterable[RolloutCounts]) -> RolloutCounts:
+    """The counts of several rollouts as those of one."""
+    total = RolloutCounts()
+    for part in parts:
+        for name in (f.name for f in fields(RolloutCounts)):
+            setattr(total, name, getattr(total, name) + getattr(part, name))
+    return total
 
 
 def make_agent_env(env_id: str, style: PromptStyle, **options: Any) -> TextEnvironment:

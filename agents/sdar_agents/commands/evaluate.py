@@ -110,7 +110,7 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
     from sdar_agents.evaluate import evaluate_policy
     from sdar_agents.policy import load_policy
     from sdar_agents.rollout import EnvPool, RolloutSettings, make_agent_env
-    from sdar_agents.setup import make_context, resolve_device, resolve_style
+    from sdar_agents.setup import compute_dtype, make_context, resolve_device, resolve_style
 
     folder = Path(options.agent).expanduser()
     is_run = (folder / "checkpoints").is_dir() or (folder / "panel.json").is_file()
@@ -132,7 +132,8 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
         options = replace(options, data=data, env_options=env_options)
     panel, settings = _panel(env_id, options)
     device = resolve_device(config.device)
-    model, tokenizer = load_policy(model_source, dtype=config.dtype, device=device)
+    dtype = str(compute_dtype(config.dtype, device)).removeprefix("torch.")
+    model, tokenizer = load_policy(model_source, dtype=dtype, device=device)
     style = resolve_style(config.prompt_style, config.model)
     context = make_context(config, tokenizer)[0] if options.skills else None
     if options.skills and context is None:
