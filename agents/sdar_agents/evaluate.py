@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from sdar_agents.backends.base import Backend
+from sdar_agents.env_hosts import EnvPool
 from sdar_agents.episode import Episode
 from sdar_agents.intervals import wilson
-from sdar_agents.rollout import Assignment, EnvPool, RolloutSettings, draw_seed, play
+from sdar_agents.rollout import Assignment, EpisodeFailure, RolloutError, RolloutSettings, draw_seed, play
 from sdar_agents.teacher import PrivilegedContext
 from sdar_agents.tokens import ChatTokenizer
 from sdar_gym.registration import make, text_env
@@ -28,7 +29,8 @@ class Evaluation:
     Attributes:
         env, agent, panel, panel_hash: What was played by whom; the hash says exactly which tasks.
         behaviour_hash: By which rules; None where the environment does not state it.
-        n: Episodes; every task of the panel once.
+        n: Episodes; every task of the panel once, less those that failed.
+        failed: Tasks that could not be played, because their environment crashed twice. They count nowhere.
         success_rate: Share solved.
         interval: Its 95 % Wilson score interval.
         score_mean: Mean final score, 0 to 1.
@@ -44,6 +46,7 @@ class Evaluation:
     panel_hash: str
     behaviour_hash: str | None
     n: int
+    failed: tuple[str, ...]
     success_rate: float
     interval: tuple[float, float]
     score_mean: float
@@ -66,11 +69,19 @@ class _Outcome:
 
 
 def summarise(
-    episodes: Sequence[Episode], *, panel: Panel, behaviour_hash: str | None, agent: str, seconds: float
+    episodes: Sequence[Episode],
+    *,
+    panel: Panel,
+    behaviour_hash: str | None,
+    agent: str,
+    seconds: float,
+    failed: Sequence[str] = (),
 ) -> Evaluation:
     """The evaluation that recorded episodes amount to."""
     outcomes = [_Outcome(e.task_type, e.success, e.score, len(e.turns)) for e in episodes]
-    return _evaluation(outcomes, panel=panel, behaviour_hash=behaviour_hash, agent=agent, seconds=seconds)
+    return _evaluation(
+        outcomes, panel=panel, behaviour_hash=behaviour_hash, agent=agent, seconds=seconds, failed=failed
+    )
 
 
 def evaluate_policy(
@@ -90,11 +101,14 @@ def evaluate_policy(
     Args:
         seed: Of the sampling; the same seed makes evaluations comparable draw by draw.
         batch: Episodes played at once; the result does not depend on it.
+
+    Raises:
+        RolloutError: no task could be played.
     """
-    begin, episodes = time.perf_counter(), list[Episode]()
+    begin, episodes, failures = time.perf_counter(), list[Episode](), list[EpisodeFailure]()
     assignments = [Assignment(task, group) for group, task in enumerate(panel.task_ids)]
     for first in range(0, len(assignments), batch):
-        episodes += play(
+        rollout = play(
             assignments[first : first + batch],
             pool=pool,
             backend=backend,
@@ -104,12 +118,17 @@ def evaluate_policy(
             seed=seed,
             first=first,
         )
+        episodes += rollout.episodes
+        failures += rollout.failures
+    if not episodes:
+        raise RolloutError(f"no task of the panel {panel.name} could be played: {failures[0]}")
     return summarise(
         episodes,
         panel=panel,
-        behaviour_hash=text_env(pool.take(1)[0]).behaviour_hash,
+        behaviour_hash=text_env(pool.example).behaviour_hash,
         agent=agent,
         seconds=time.perf_counter() - begin,
+        failed=[failure.task_id for failure in failures],
     )
 
 
@@ -153,7 +172,13 @@ def _random_action(info: dict[str, Any], generator: np.random.Generator) -> str:
 
 
 def _evaluation(
-    outcomes: Sequence[_Outcome], *, panel: Panel, behaviour_hash: str | None, agent: str, seconds: float
+    outcomes: Sequence[_Outcome],
+    *,
+    panel: Panel,
+    behaviour_hash: str | None,
+    agent: str,
+    seconds: float,
+    failed: Sequence[str] = (),
 ) -> Evaluation:
     solved = sum(outcome.success for outcome in outcomes)
     by_type = {
@@ -168,6 +193,7 @@ def _evaluation(
         panel_hash=panel.hash,
         behaviour_hash=behaviour_hash,
         n=count,
+        failed=tuple(failed),
         success_rate=solved / count,
         interval=wilson(solved, count),
         score_mean=sum(outcome.score for outcome in outcomes) / count,

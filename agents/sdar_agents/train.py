@@ -9,7 +9,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
@@ -25,7 +25,7 @@ from sdar_agents.episode import Episode
 from sdar_agents.evaluate import Evaluation, evaluate_policy
 from sdar_agents.learners.base import TokenScores
 from sdar_agents.policy import load_weights, move_towards, score
-from sdar_agents.rollout import Assignment, RolloutCounts, play
+from sdar_agents.rollout import Assignment, Rollout, RolloutCounts, RolloutError, play
 from sdar_agents.run_log import RunLog, plot_runs, read_metrics
 from sdar_agents.setup import Run, set_up
 
@@ -64,6 +64,7 @@ def train(config: TrainConfig, *, resume: bool = False, console: Console | None 
     run = set_up(config, resume=resume)
     start = _restore(run) if resume else 0
     with (
+        closing(run.pool),
         RunLog(run.folder, steps=config.steps, resumed_after=start or None, console=console) as log,
         _finish_step_on_interrupt(log) as interrupted,
     ):
@@ -79,6 +80,8 @@ def train(config: TrainConfig, *, resume: bool = False, console: Console | None 
                 if step > start:
                     _save(run, step)
                 raise
+            for failure in collected[0].failures:
+                log.say(f"left out with its group: {failure}")
             metrics = learn(run, step, collected, clock)
             step += 1
             log.train_step(step, metrics)
@@ -98,11 +101,15 @@ def train_step(run: Run, step: int) -> dict[str, float]:
     return learn(run, step, collect(run, step, clock), clock)
 
 
-def collect(run: Run, step: int, clock: PhaseClock) -> tuple[list[Episode], RolloutCounts]:
-    """Play the groups of a step; the weights are only read."""
+def collect(run: Run, step: int, clock: PhaseClock) -> tuple[Rollout, RolloutCounts]:
+    """Play the groups of a step; the weights are only read.
+
+    Raises:
+        RolloutError: every group lost a member to a failing environment.
+    """
     counts = RolloutCounts()
     with clock.phase("rollout"):
-        episodes = play(
+        rollout = play(
             assignments_of_step(run.train_ids, config=run.config, step=step),
             pool=run.pool,
             backend=run.backend,
@@ -112,12 +119,16 @@ def collect(run: Run, step: int, clock: PhaseClock) -> tuple[list[Episode], Roll
             seed=f"{run.config.seed}/train/{step}",
             counts=counts,
         )
-    return episodes, counts
+    if not rollout.episodes:
+        raise RolloutError(
+            f"every group of step {step + 1} lost a member, nothing to learn from: {rollout.failures[0]}"
+        )
+    return rollout, counts
 
 
-def learn(run: Run, step: int, collected: tuple[list[Episode], RolloutCounts], clock: PhaseClock) -> dict[str, float]:
+def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: PhaseClock) -> dict[str, float]:
     """Score the rows of a step, let the learner prepare them, update the weights; the step's metrics."""
-    episodes, counts = collected
+    episodes, counts = collected[0].episodes, collected[1]
     batch = collate(episodes, pad_id=run.tokenizer.pad_id)
     with clock.phase("score"):
         batch = replace(batch, old_logprobs=_logprobs(run, run.model, batch))
@@ -126,6 +137,8 @@ def learn(run: Run, step: int, collected: tuple[list[Episode], RolloutCounts], c
     batch = run.config.learner.prepare(batch, step)
     with clock.phase("update"):
         learned = update(run, batch, step, clock)
+    # What the engine remembers was computed with the weights before.
+    run.backend.load_weights(run.model)
     clock.seconds["update"] -= clock.seconds["teacher"]
     return {
         **_episode_metrics(episodes, counts, run),
@@ -268,6 +281,8 @@ def _episode_metrics(episodes: Sequence[Episode], counts: RolloutCounts, run: Ru
         "cut_responses": counts.cut_responses / turns,
         "dropped_history": counts.dropped_history / turns,
         "dropped_admissible": counts.dropped_admissible / turns,
+        "failed_episodes": float(counts.failed_episodes),
+        "dropped_groups": float(counts.dropped_groups),
         "skills_dropped": float(run.context.dropped_skills if run.context else 0),
         "skill_matches_type": sum(_saw_own_skill(episode, run) for episode in episodes) / n,
     }
@@ -303,7 +318,8 @@ def _evaluation(run: Run, *, skills: bool) -> Evaluation:
 
 def _numbers(evaluation: Evaluation) -> dict[str, Any]:
     values = evaluation.to_json()
-    return {name: values[name] for name in ("n", "success_rate", "interval", "score_mean", "turns_mean", "seconds")}
+    names = ("n", "failed", "success_rate", "interval", "score_mean", "turns_mean", "seconds")
+    return {name: values[name] for name in names}
 
 
 def _save(run: Run, step: int) -> None:
