@@ -1,6 +1,8 @@
 """Continuous batching with a transformers model: each `step` is one forward pass for whoever has tokens to compute.
 
-transformers' own continuous batching is not used: TRANSFORMERS_CB_FINDING
+transformers' own continuous batching (`generate_batch`, 5.24) is not used: it draws from one generator for all requests,
+so a row depends on its neighbours, keeps no conversation, and on a CPU took 12 times as long as `generate` (64 prompts of
+70 tokens, the bundled model), where this takes half as long.
 """
 
 from __future__ import annotations
@@ -68,19 +70,25 @@ class ContinuousEngine(Backend):
 
     Args:
         max_batch_tokens: Bound of the tokens held.
-        max_step_tokens: Bound of the tokens of one forward pass; a longer prompt goes through alone.
+        max_step_tokens: Bound of the tokens of one forward pass; a longer prompt goes through alone. By default
+            8,192, on a CPU 1,024: there more at once falls out of its caches and takes a sixth longer.
     """
 
     def __init__(
-        self, model: Any, tokenizer: ChatTokenizer, *, max_batch_tokens: int = 65_536, max_step_tokens: int = 8_192
+        self,
+        model: Any,
+        tokenizer: ChatTokenizer,
+        *,
+        max_batch_tokens: int = 65_536,
+        max_step_tokens: int | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.max_batch_tokens = max_batch_tokens
-        self.max_step_tokens = max_step_tokens
         self.computed_tokens = 0
         """Tokens that went through the model so far."""
         parameter = next(model.parameters())
+        self.max_step_tokens = max_step_tokens or (1_024 if parameter.device.type == "cpu" else 8_192)
         self._cache = SlotCache(parameter.device, parameter.dtype)
         self._cache_name = cache_argument(model)
         self._waiting: list[Request] = []
@@ -95,7 +103,7 @@ class ContinuousEngine(Backend):
     def step(self) -> list[Finished]:
         self._step += 1
         self._admit()
-        # The longest spans first: neighbours in the packed row are of like length.
+        # The longest spans first, so that neighbours in the packed row are of like length; else in the order of slots.
         rows = sorted((slot.row for slot in self._slots if slot.row is not None), key=lambda row: -len(row.new))
         if not rows:
             return []
