@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from sdar_agents.backends.hf import HFBackend
 from sdar_agents.checkpoint import checkpoints
 from sdar_agents.config import ConfigError, TrainConfig, learner_name, read_config, to_json
 from sdar_agents.distributed import World, join_world, launched_size, local_device, shard
+from sdar_agents.env_hosts import EnvPool, check_env_workers, make_agent_env
 from sdar_agents.episode import Sampling
 from sdar_agents.policy import TINY, bundled_tiny, frozen_copy, initial_weights, load_policy
-from sdar_agents.rollout import EnvPool, RolloutSettings, make_agent_env
+from sdar_agents.rollout import RolloutSettings
 from sdar_agents.teacher import PrivilegedContext
 from sdar_agents.tokens import ChatTokenizer
 from sdar_gym.errors import unknown
@@ -121,7 +123,9 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
         reference=reference,
         teacher=teacher,
         backend=HFBackend(model, tokenizer),
-        pool=EnvPool(lambda: make_agent_env(config.env, style, **options)),
+        pool=EnvPool(
+            partial(make_agent_env, config.env, style, **options), config.env_workers, config.env_timeout_seconds
+        ),
         rollout=RolloutSettings(
             env_id=config.env,
             sampling=Sampling(temperature=config.temperature, max_tokens=config.max_response_tokens),
@@ -177,6 +181,7 @@ def check_names(config: TrainConfig) -> None:
         raise ConfigError(unknown("retriever", config.retriever, RETRIEVERS))
     if config.prompt_style != "auto":
         prompt_style(config.prompt_style)
+    check_env_workers(config.env_workers)
 
 
 def check_processes(config: TrainConfig) -> None:
@@ -395,7 +400,7 @@ def write_config(run: Run, bank: SkillBank | None) -> None:
         "python": platform.python_version(),
         "panel": run.panel.name,
         "panel_hash": run.panel.hash,
-        "behaviour_hash": text_env(run.pool.take(1)[0]).behaviour_hash,
+        "behaviour_hash": text_env(run.pool.example).behaviour_hash,
         "bank_hash": bank.hash if bank is not None else None,
         "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
     }

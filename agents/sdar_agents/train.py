@@ -9,7 +9,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
@@ -37,7 +37,7 @@ from sdar_agents.evaluate import Evaluation, evaluate_policy
 from sdar_agents.importance import importance_weights
 from sdar_agents.learners.base import TokenScores
 from sdar_agents.policy import load_weights, move_towards, score
-from sdar_agents.rollout import Assignment, RolloutCounts, RolloutSettings, merged, play
+from sdar_agents.rollout import Assignment, Rollout, RolloutCounts, RolloutError, RolloutSettings, joined, play
 from sdar_agents.run_log import RunLog, SilentLog, plot_runs, read_metrics
 from sdar_agents.setup import Run, set_up
 
@@ -86,6 +86,7 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
     config = run.config
     start = _restore(run) if resume else 0
     with (
+        closing(run.pool),
         _log(run, start, console) as log,
         _finish_step_on_interrupt(log) as interrupted,
     ):
@@ -101,6 +102,8 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
                 if step > start:
                     _save(run, step)
                 raise
+            for failure in collected[0].failures:
+                log.say(f"left out with its group: {failure}")
             metrics = learn(run, step, collected, clock)
             step += 1
             log.train_step(step, metrics)
@@ -129,18 +132,22 @@ def train_step(run: Run, step: int) -> dict[str, float]:
     return learn(run, step, collect(run, step, clock), clock)
 
 
-def collect(run: Run, step: int, clock: PhaseClock) -> tuple[list[Episode], RolloutCounts]:
+def collect(run: Run, step: int, clock: PhaseClock) -> tuple[Rollout, RolloutCounts]:
     """Play the groups of a step; the weights are only read.
 
     Every process plays whole groups of its own, and hears of everybody's episodes: learners see the whole step.
+
+    Raises:
+        RolloutError: every group lost a member to a failing environment.
     """
     assignments = assignments_of_step(run.train_ids, config=run.config, step=step)
     mine = run.world.share(range(run.config.groups))
     counts = RolloutCounts()
 
-    def play_mine() -> tuple[list[Episode], RolloutCounts]:
+    def play_mine() -> tuple[Rollout, RolloutCounts]:
+        own = RolloutCounts()
         with put_together(run.model):
-            episodes = play(
+            rollout = play(
                 [assignment for assignment in assignments if assignment.group in mine],
                 pool=run.pool,
                 backend=run.backend,
@@ -148,19 +155,26 @@ def collect(run: Run, step: int, clock: PhaseClock) -> tuple[list[Episode], Roll
                 settings=run.rollout,
                 context=run.context,
                 seed=f"{run.config.seed}/train/{step}",
-                counts=counts,
-                first=mine[0] * run.config.group_size if mine else 0,
+                counts=own,
+                first=mine[0] * run.config.group_size,
             )
-        return episodes, counts
+        return rollout, own
 
     with clock.phase("rollout"):
         parts = run.world.together(play_mine)
-    return [episode for episodes, _ in parts for episode in episodes], merged(part for _, part in parts)
+    for _, part in parts:
+        counts.add(part)
+    rollout = joined([part for part, _ in parts])
+    if not rollout.episodes:
+        raise RolloutError(
+            f"every group of step {step + 1} lost a member, nothing to learn from: {rollout.failures[0]}"
+        )
+    return rollout, counts
 
 
-def learn(run: Run, step: int, collected: tuple[list[Episode], RolloutCounts], clock: PhaseClock) -> dict[str, float]:
+def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: PhaseClock) -> dict[str, float]:
     """Score the rows of a step, let the learner prepare them, update the weights; the step's metrics."""
-    episodes, counts = collected
+    episodes, counts = collected[0].episodes, collected[1]
     batch = collate(episodes, pad_id=run.tokenizer.pad_id)
     with clock.phase("score"):
         batch = replace(batch, old_logprobs=_logprobs(run, run.model, batch))
@@ -170,6 +184,8 @@ def learn(run: Run, step: int, collected: tuple[list[Episode], RolloutCounts], c
     batch = run.config.learner.prepare(batch, step)
     with clock.phase("update"):
         learned = update(run, batch, step, clock)
+    # What the engine remembers was computed with the weights before.
+    run.backend.load_weights(run.model)
     clock.seconds["update"] -= clock.seconds["teacher"]
     return {
         **_episode_metrics(episodes, counts, run),
@@ -352,6 +368,8 @@ def _episode_metrics(episodes: Sequence[Episode], counts: RolloutCounts, run: Ru
         "cut_responses": counts.cut_responses / turns,
         "dropped_history": counts.dropped_history / turns,
         "dropped_admissible": counts.dropped_admissible / turns,
+        "failed_episodes": float(counts.failed_episodes),
+        "dropped_groups": float(counts.dropped_groups),
         "skills_dropped": float(run.context.dropped_skills if run.context else 0),
         "skill_matches_type": sum(_saw_own_skill(episode, run) for episode in episodes) / n,
     }
@@ -393,7 +411,8 @@ def _panel_result(run: Run, settings: RolloutSettings) -> Evaluation:
 
 def _numbers(evaluation: Evaluation) -> dict[str, Any]:
     values = evaluation.to_json()
-    return {name: values[name] for name in ("n", "success_rate", "interval", "score_mean", "turns_mean", "seconds")}
+    names = ("n", "failed", "success_rate", "interval", "score_mean", "turns_mean", "seconds")
+    return {name: values[name] for name in names}
 
 
 def _save(run: Run, step: int) -> None:

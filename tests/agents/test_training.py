@@ -125,7 +125,7 @@ def test_cutting_the_batch_finer_does_not_change_the_gradient(number_line_config
             settings=run.rollout,
             context=run.context,
             seed="0",
-        )
+        ).episodes
         batch = config.learner.prepare(collate(episodes, pad_id=run.tokenizer.pad_id), 0)
         seen: list[torch.Tensor] = []
         model = run.model

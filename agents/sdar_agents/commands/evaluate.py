@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ class EvalOptions:
     """tagged or compact; by default the run's."""
     batch: int = 64
     """Episodes that a model plays at once."""
+    env_workers: str | None = None
+    """Where a model's environments step: inline, threads, processes, or auto; by default the run's."""
+    env_timeout_seconds: float | None = None
+    """A reset or step that takes longer counts as a crash; by default the run's."""
     seed: int = 0
     """Of the sampling."""
     json: str | None = None
@@ -61,6 +66,11 @@ def run(arguments: Sequence[str]) -> None:
     )
     for kind, (solved, played) in result["by_task_type"].items():
         print(f"  {kind:<34} {solved}/{played}")
+    if result["failed"]:
+        print(
+            f"NOT PLAYED, and counted nowhere: {len(result['failed'])} of {len(result['failed']) + result['n']} tasks, "
+            f"because their environment crashed twice: {', '.join(result['failed'])}"
+        )
     if options.json is not None:
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
@@ -71,6 +81,12 @@ def _check(options: EvalOptions) -> None:
         raise ValueError(f"--json {options.json}: its folder does not exist")
     if options.batch < 1:
         raise ValueError(f"--batch must be at least 1, got {options.batch}")
+    if options.env_workers is not None:
+        from sdar_agents.env_hosts import check_env_workers
+
+        check_env_workers(options.env_workers)
+    if options.env_timeout_seconds is not None and not options.env_timeout_seconds > 0:
+        raise ValueError(f"--env-timeout-seconds must be above 0, got {options.env_timeout_seconds}")
     if options.temperature < 0:
         raise ValueError(f"--temperature must not be negative, got {options.temperature}")
 
@@ -106,10 +122,11 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
     from sdar_agents.backends.hf import HFBackend
     from sdar_agents.checkpoint import latest_checkpoint
     from sdar_agents.config import preset_config, read_config
+    from sdar_agents.env_hosts import EnvPool, make_agent_env
     from sdar_agents.episode import Sampling
     from sdar_agents.evaluate import evaluate_policy
     from sdar_agents.policy import load_policy
-    from sdar_agents.rollout import EnvPool, RolloutSettings, make_agent_env
+    from sdar_agents.rollout import RolloutSettings
     from sdar_agents.setup import compute_dtype, make_context, resolve_device, resolve_style
 
     folder = Path(options.agent).expanduser()
@@ -138,10 +155,15 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
     context = make_context(config, tokenizer)[0] if options.skills else None
     if options.skills and context is None:
         raise ValueError("--skills shows retrieved skills, but the retriever is `none`: add --retriever dense")
+    pool = EnvPool(
+        partial(make_agent_env, env_id, style, **settings),
+        options.env_workers or config.env_workers,
+        options.env_timeout_seconds or config.env_timeout_seconds,
+    )
     result = evaluate_policy(
         panel,
         agent=options.agent + (" with skills" if options.skills else ""),
-        pool=EnvPool(lambda: make_agent_env(env_id, style, **settings)),
+        pool=pool,
         backend=HFBackend(model, tokenizer),
         tokenizer=tokenizer,
         settings=RolloutSettings(
@@ -154,4 +176,5 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
         seed=f"{options.seed}/eval",
         batch=options.batch,
     )
+    pool.close()
     return result.to_json()

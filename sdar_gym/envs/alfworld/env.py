@@ -88,6 +88,8 @@ class HouseholdEnv(TextEnv):
         self.splits = (first, *(name for name in games.splits if name != first))  # type: ignore[misc]
         self.games = games
         self.engine = engine
+        if engine == "textworld":
+            self.host = "processes"  # it is slow, leaks, and its translator can end the process
         self.legacy_actions = legacy_actions
         self._task_id: str | None = None
         self._is_over = False
