@@ -175,3 +175,28 @@ def test_a_grammar_may_word_things_otherwise(kitchen: Kitchen) -> None:
     engine = NativeEngine(compile_game(replace(game, grammar=old)))
     for command in ("go to stoveburner 1", "take pan 1 from stoveburner 2", "put pan 1 in/on stoveburner 1"):
         assert engine.step(command).understood
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (
+            "Put the “clean” mug … it's hot … away (2/3 full), 100%!",
+            "Put the “clean” mug … it's hot … away (2/3 full), 100%!",
+        ),
+        ('Put a "clean" mug away', "Put a clean mug away"),
+        ("Put a mug away; then rest", "Put a mug away"),
+        ("Put a mug <away>", "Put a mug"),
+        ("Put 1 | 2 mugs away", "Put 1"),
+        ('Put a 5" mug away', "Put a 5"),
+        ("Put mug # 1 away", "Put mug"),
+        ("Put a\tmug\\naway", "Put a\tmug\\naway"),
+    ],
+)
+def test_a_task_in_peoples_own_words_ends_where_the_official_reader_ends_it(
+    kitchen: Kitchen, written: str, read: str
+) -> None:
+    game = kitchen.game()
+    task = compile_game(game).compiled.task
+    grammar = game.grammar.replace(task, json.dumps(written)[1:-1])
+    assert compile_game(replace(game, grammar=grammar)).compiled.task == read

@@ -16,6 +16,7 @@ from sdar_gym.envs.alfworld.grammar import (
     Value,
     read_query,
     read_sentence,
+    read_task,
 )
 from sdar_gym.envs.alfworld.state import State, bits
 
@@ -42,6 +43,8 @@ _PARTS = {
 # The official engine knows a negated fact only once an action has made it so; for these, none does.
 _NEVER = frozenset({"not_isclean", "not_issliced", "not_istoggled"})
 _UNTRACKED = frozenset({"checked", "ison"})
+
+_TASK = "task"
 
 # Every thing has a name, and the article "a".
 _EXPRESSION = re.compile(
@@ -192,7 +195,8 @@ class Speaker:
         for rule in self._grammar.rules[symbol]:
             try:
                 query = self._checked(read_query(rule.condition) if rule.condition else ())
-                rules.append((query, self._compiled(read_sentence(rule.text))))
+                sentence = read_task(rule.text) if symbol == _TASK else read_sentence(rule.text)
+                rules.append((query, self._compiled(sentence)))
             except GameFileError:
                 raise
             except ValueError as error:
