@@ -115,6 +115,9 @@ def test_an_unknown_split_engine_or_task_is_refused_with_what_is_known(tree: Pat
         ALFWorldEnv(tree, split="valid_sen")
     with pytest.raises(UnknownTaskError, match="known: train, valid_seen"):
         env.task_ids("valid_unseen")
+    # It is no misspelling of another: the games are missing.
+    with pytest.raises(UnknownTaskError, match=r"of the split 'valid_unseen' are at hand; known: .*data download alf"):
+        ALFWorldEnv(tree, split="valid_unseen")
     with pytest.raises(ValueError, match="unknown engine 'nativ'"):
         ALFWorldEnv(tree, engine="nativ")  # type: ignore[arg-type]
     for task_id in ("train/../train/x", f"train/{SIMPLE}", "", "/etc/passwd"):

@@ -20,7 +20,7 @@ from sdar_gym.envs.alfworld.legacy import step_legacy
 from sdar_gym.envs.alfworld.oracle import next_command
 from sdar_gym.envs.alfworld.state import State
 from sdar_gym.errors import unknown
-from sdar_gym.text_env import TextEnv, TurnInfo, UnknownTaskError
+from sdar_gym.text_env import TextEnv, TurnInfo
 
 EngineName = Literal["native", "textworld"]
 ENGINES: tuple[EngineName, ...] = ("native", "textworld")
@@ -82,7 +82,7 @@ class HouseholdEnv(TextEnv):
         if engine not in ENGINES:
             raise ValueError(unknown("engine", engine, ENGINES))
         if split is not None and split not in games.splits:
-            raise UnknownTaskError(unknown("split", split, games.splits))
+            games.task_ids(split)  # raises, and says what is there
         first = games.splits[0] if split is None else split
         # What is there depends on the data: the class variable only states the usual.
         self.splits = (first, *(name for name in games.splits if name != first))  # type: ignore[misc]

@@ -78,7 +78,7 @@ class GameFolder:
 
     def task_ids(self, split: str) -> Sequence[str]:
         if not self._has_split(split):
-            raise UnknownTaskError(f"{unknown('split', split, self.splits)}; the games are in {self.root}")
+            raise UnknownTaskError(f"{self._why_no_split(split)}; the games are in {self.root}")
         return self._listed(split).task_ids
 
     def load(self, task_id: str) -> GameFile:
@@ -98,6 +98,11 @@ class GameFolder:
 
     def _example(self) -> str:
         return self._listed(self.splits[0]).task_ids[0]
+
+    def _why_no_split(self, split: str) -> str:
+        if split not in PUBLISHED_SPLITS or self.task_types is not None:
+            return unknown("split", split, self.splits)
+        return f"no games of the split {split!r} are at hand; known: {', '.join(self.splits)}; {_REMEDY}"
 
     def _has_split(self, split: str) -> bool:
         if split in PUBLISHED_SPLITS:
