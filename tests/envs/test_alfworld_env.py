@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -212,6 +214,19 @@ for task_id in env.task_ids("train"):
     for action in ("go to diningtable 1", "look", "take knife 1 from diningtable 1", env.oracle(), env.oracle()):
         print(env.step(action))
 """
+
+
+def test_a_file_that_was_changed_is_read_anew(tree: Path, tmp_path: Path) -> None:
+    path = tmp_path / "game.tw-pddl"
+    source = ALFWorldEnv(tree)
+    game = source.games.load(source.task_ids("train")[0])
+    for task in ("fetch a mug", "fetch another mug"):
+        replace(game, grammar=re.sub(r"Your task is to: [^\"]*", f"Your task is to: {task}", game.grammar)).write(path)
+        _, info = ALFWorldEnv(path).reset(seed=0)
+        assert info["task"] == task
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(GameFileError, match="cut short"):
+        ALFWorldEnv(path).reset(seed=0)
 
 
 def test_an_episode_does_not_depend_on_the_hash_seed(tree: Path, run_python: RunPython) -> None:

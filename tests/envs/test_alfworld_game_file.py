@@ -81,6 +81,7 @@ def test_a_game_that_does_not_say_it_is_solvable_counts_as_unsolvable(tmp_path: 
         ("agent1 - agent", "agent1 agent1 - agent", "'agent1' is declared twice"),
         ("agent1 - agent", "- agent", "without a name before and a type after"),
         ("StatueType - otype", "StatueType", "'pantype' has no type"),
+        ("(:goal (and", f"(:goal {'(and ' * 5000}{')' * 5000} (and", "nested more than 100 deep"),
     ],
 )
 def test_a_broken_problem_is_refused_with_its_place(kitchen: Kitchen, old: str, new: str, message: str) -> None:
@@ -160,6 +161,22 @@ def test_a_grammar_is_never_run_and_what_cannot_be_read_is_named(
     assert old in game.grammar
     with pytest.raises(GameFileError, match=f"^kitchen, grammar.*{message}"):
         compile_game(replace(game, grammar=game.grammar.replace(old, new)))
+
+
+def test_a_sentence_that_names_an_unknown_thing_is_named_when_it_is_said(kitchen: Kitchen) -> None:
+    game = kitchen.game()
+    assert "look around your current location" in game.grammar
+    grammar = game.grammar.replace("look around your current location", "look around {r.name}")
+    with pytest.raises(GameFileError, match=r"^kitchen, grammar: a sentence names 'r'"):
+        NativeEngine(compile_game(replace(game, grammar=grammar)))
+
+
+def test_a_chain_of_symbols_may_not_be_endless(kitchen: Kitchen) -> None:
+    chain = ", ".join(f'"s{number}": [{{"rhs": "#s{number + 1}#"}}]' for number in range(3000))
+    game = kitchen.game()
+    grammar = game.grammar.replace("Your task is to", "#s0# Your task is to") + f'\ngrammar :: """{{{chain}}}""";'
+    with pytest.raises(GameFileError, match=r"^kitchen, grammar: 'task' leads through more than 100 symbols"):
+        compile_game(replace(game, grammar=grammar))
 
 
 def test_a_grammar_cut_short_is_refused(kitchen: Kitchen) -> None:

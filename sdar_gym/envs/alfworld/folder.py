@@ -96,6 +96,18 @@ class GameFolder:
             raise UnknownTaskError(f"no task {task_id!r} in {self.root}; ids look like {self._example()!r}")
         return Path(path)
 
+    def stamp(self, task_id: str) -> tuple[int, ...] | None:
+        """What is another when a game's file has been changed; None if it is gone.
+
+        Raises:
+            UnknownTaskError: there is no such task.
+        """
+        try:
+            status = os.stat(self.path_of(task_id))
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
     def _example(self) -> str:
         return self._listed(self.splits[0]).task_ids[0]
 

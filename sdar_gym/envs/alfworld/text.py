@@ -45,6 +45,8 @@ _NEVER = frozenset({"not_isclean", "not_issliced", "not_istoggled"})
 _UNTRACKED = frozenset({"checked", "ison"})
 
 _TASK = "task"
+# Published grammars refer five deep; each level is a call, when compiled and when said.
+_DEEPEST = 100
 
 # Every thing has a name, and the article "a".
 _EXPRESSION = re.compile(
@@ -190,6 +192,8 @@ class Speaker:
             raise GameFileError(f"{self._place}: no rule says what #{symbol}# stands for")
         if symbol in self._open:
             raise GameFileError(f"{self._place}: #{symbol}# stands for itself, by way of {self._open}")
+        if len(self._open) >= _DEEPEST:
+            raise GameFileError(f"{self._place}: {self._open[0]!r} leads through more than {_DEEPEST} symbols")
         self._open.append(symbol)
         rules: list[tuple[Query, Utterance]] = []
         for rule in self._grammar.rules[symbol]:
@@ -217,6 +221,10 @@ class Speaker:
             if isinstance(piece, str):
                 yield piece
             elif isinstance(piece, Name):
+                if piece.variable not in binding:
+                    raise GameFileError(
+                        f"{self._place}: a sentence names {piece.variable!r} where no such thing is known"
+                    )
                 yield piece.prefix + self._names[VARIABLES[piece.variable]][binding[piece.variable]]
             elif isinstance(piece, Each):
                 yield self._said_of_each(piece, state, binding)
