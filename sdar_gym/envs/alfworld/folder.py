@@ -90,11 +90,7 @@ class GameFolder:
         Raises:
             UnknownTaskError: there is no such task.
         """
-        split = task_id.partition("/")[0]
-        path = self._listed(split).paths.get(task_id) if self._has_split(split) else None
-        if path is None:
-            raise UnknownTaskError(f"no task {task_id!r} in {self.root}; ids look like {self._example()!r}")
-        return Path(path)
+        return Path(self._path(task_id))
 
     def stamp(self, task_id: str) -> tuple[int, ...] | None:
         """What is another when a game's file has been changed; None if it is gone.
@@ -103,10 +99,18 @@ class GameFolder:
             UnknownTaskError: there is no such task.
         """
         try:
-            status = os.stat(self.path_of(task_id))
+            status = os.stat(self._path(task_id))
         except OSError:
             return None
         return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _path(self, task_id: str) -> str:
+        split = task_id.partition("/")[0]
+        is_split = split in PUBLISHED_SPLITS or (split == PLAIN_SPLIT and split in self.splits)
+        path = self._listed(split).paths.get(task_id) if is_split else None
+        if path is None:
+            raise UnknownTaskError(f"no task {task_id!r} in {self.root}; ids look like {self._example()!r}")
+        return path
 
     def _example(self) -> str:
         return self._listed(self.splits[0]).task_ids[0]
