@@ -110,6 +110,9 @@ def test_missing_data_is_told_with_its_remedy(tmp_path: Path, monkeypatch: pytes
     ):
         with pytest.raises(FileNotFoundError, match=f"{message}.*sdar-gym data download alfworld"):
             ALFWorldEnv(data)
+    monkeypatch.setenv("ALFWORLD_DATA", "~/nowhere")
+    with pytest.raises(FileNotFoundError, match=r"ALFWORLD_DATA is '~/nowhere', and .*nowhere does not exist"):
+        ALFWorldEnv()
 
 
 def test_an_unknown_split_engine_or_task_is_refused_with_what_is_known(tree: Path, env: ALFWorldEnv) -> None:

@@ -230,9 +230,11 @@ def forget_listings() -> None:
 
 def _what_is_missing(data: str | Path | None, root: Path) -> str:
     state = f"no solvable {GAME_FILE_NAME} below {root}" if root.exists() else f"{root} does not exist"
-    if data is None and not os.environ.get(DATA_VARIABLE):
-        return f"neither data nor {DATA_VARIABLE} is set, and {state}"
-    return state
+    if data is not None:
+        return state
+    named = os.environ.get(DATA_VARIABLE)
+    setting = f"{DATA_VARIABLE} is {named!r}" if named else f"neither data nor {DATA_VARIABLE} is set"
+    return f"{setting}, and {state}"
 
 
 def _time_of_change(folder: str) -> int | None:
