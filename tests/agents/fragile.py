@@ -35,6 +35,7 @@ class Fragile(TextWrapper):
         super().__init__(env)
         self.folder, self.faults = Path(folder), faults
         self.task_id, self.turn = "", 0
+        self.is_broken = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         self.task_id, self.turn = str((options or {})["task"]), 0
@@ -48,8 +49,11 @@ class Fragile(TextWrapper):
         return observation, float(reward), terminated, truncated, info
 
     def _fail(self) -> None:
+        if self.is_broken:
+            raise RuntimeError("still in use after a crash")
         for number, fault in enumerate(self.faults):
             if (fault.task_id, fault.turn) == (self.task_id, self.turn) and self._is_due(number, fault):
+                self.is_broken = fault.kind != "delay"
                 _happen(fault)
 
     def _is_due(self, number: int, fault: Fault) -> bool:

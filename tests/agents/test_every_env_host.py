@@ -136,7 +136,7 @@ def test_what_fails_twice_is_reported_and_takes_its_whole_group_out(host: str, r
 @pytest.mark.parametrize("host", sorted(ENV_HOSTS))
 @pytest.mark.parametrize(("kind", "error"), [("no such task", TaskError), ("no such file", FileNotFoundError)])
 def test_what_somebody_has_to_mend_is_raised_at_once(host: str, kind: Any, error: type[Exception], roll: Roll) -> None:
-    with pytest.raises(error, match="corrupt|no data"):
+    with pytest.raises(error, match=r"corrupt|no data"):
         roll(host, Fault("train/2-0", 1, kind, times=99))
 
 
@@ -154,6 +154,23 @@ def test_an_environment_that_hangs_is_given_up_and_the_others_play_on(host: str,
     assert [episode.success for episode in rollout.episodes] == [True] * 4
     (failure,) = roll(host, Fault("train/1-6", 1, "hang", times=99), timeout_seconds=1.0).failures
     assert failure.errors == ("no answer within 1 seconds (--env-timeout-seconds)",) * 2
+
+
+def test_further_episodes_wait_for_a_seat(model_and_tokenizer: tuple[Any, ChatTokenizer]) -> None:
+    tokenizer, made = model_and_tokenizer[1], list[Any]()
+
+    def make() -> Any:
+        made.append(make_agent_env(ENV, COMPACT))
+        return made[-1]
+
+    pool = EnvPool(make, "inline:2")
+    backend = ScriptedBackend(tokenizer, by_oracle)
+    rollout = play(
+        ASSIGNMENTS, pool=pool, backend=backend, tokenizer=tokenizer, settings=SETTINGS, context=None, seed="0"
+    )
+    assert [episode.task_id for episode in rollout.episodes] == [assignment.task_id for assignment in ASSIGNMENTS]
+    assert max(backend.calls) == 2
+    assert len(made) == 2 + 1  # and the pool's example
 
 
 def test_a_killed_process_is_noticed_and_replaced(roll: Roll) -> None:
