@@ -13,6 +13,7 @@ import torch
 from sdar_agents.distributed import load_full_model_state
 from sdar_agents.learners.base import TokenScores
 from sdar_agents.tokens import ChatTokenizer
+from sdar_agents.tree_attention import register_tree_attention
 
 Tuning = Literal["full", "lora"]
 TINY = "tiny"
@@ -61,6 +62,8 @@ def load_policy(
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     source = str(bundled_tiny()) if model == TINY else model
+    # The same as sdpa but for packed rows, see `tree_attention`.
+    attention = register_tree_attention() if device.startswith("cuda") else "sdpa"
     looks_local = model != TINY and (source.startswith((".", "/", "~")) or Path(source).exists())
     folder = Path(source).expanduser()
     # A folder of adapters names its base model; transformers loads both.
@@ -69,7 +72,7 @@ def load_policy(
     try:
         tokenizer = ChatTokenizer(AutoTokenizer.from_pretrained(str(folder) if looks_local else source), source=model)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder) if looks_local else source, dtype=_dtype(dtype, device), attn_implementation="sdpa"
+            str(folder) if looks_local else source, dtype=_dtype(dtype, device), attn_implementation=attention
         )
     except (OSError, KeyError) as error:
         raise ModelError(
