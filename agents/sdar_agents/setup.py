@@ -20,6 +20,7 @@ from sdar_agents.backends.hf import HFBackend
 from sdar_agents.checkpoint import checkpoints
 from sdar_agents.config import ConfigError, TrainConfig, learner_name, read_config, to_json
 from sdar_agents.episode import Sampling
+from sdar_agents.files import write_text
 from sdar_agents.policy import TINY, bundled_tiny, frozen_copy, initial_weights, load_policy
 from sdar_agents.rollout import EnvPool, RolloutSettings, make_agent_env
 from sdar_agents.teacher import PrivilegedContext
@@ -32,6 +33,9 @@ from sdar_skills.bank import SkillBank, load_bank
 from sdar_skills.retrievers import RETRIEVERS, make_retriever
 
 DEFAULT_EPISODES = 100
+MAY_CHANGE = {"run", "steps", "microbatch_tokens", "activation_checkpointing", "checkpoint_every", "keep_checkpoints",
+              "keep_every"}  # fmt: skip
+"""Settings that another start of the same run may give otherwise: none of them decides what is computed."""
 STYLE_FILE = "prompt_style.txt"
 """A model folder may say, in one word, which prompt style it was trained on."""
 
@@ -178,12 +182,12 @@ def claim_folder(config: TrainConfig, *, resume: bool) -> Path:
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """Settings that decide what a run computes and are not the same, as `name: old -> new`.
 
-    The folder's own name and the number of steps may change: a run can be moved, and can be made longer.
+    What `MAY_CHANGE` names is left out: a run can be moved, made longer, cut finer, and keep more or fewer checkpoints.
     """
     before, after = (_flat(to_json(config)) for config in (old, new))
     return [
         f"{key}: {before.get(key)} -> {after.get(key)}"
-        for key in sorted({*before, *after} - {"run", "steps"})
+        for key in sorted({*before, *after} - MAY_CHANGE)
         if before.get(key) != after.get(key)
     ]
 
@@ -338,7 +342,7 @@ def write_config(run: Run, bank: SkillBank | None) -> None:
         "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
     }
     text = json.dumps({"config": to_json(run.config), "provenance": provenance}, indent=1)
-    (run.folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    write_text(run.folder / "config.json", text + "\n")
     run.panel.save(run.folder / "panel.json")
 
 

@@ -19,7 +19,14 @@ import torch
 from rich.console import Console
 
 from sdar_agents.batch import TurnBatch, collate, token_mean
-from sdar_agents.checkpoint import checkpoints, latest_checkpoint, load_training_state, save_checkpoint
+from sdar_agents.checkpoint import (
+    check_same_model,
+    checkpoints,
+    clear_leftovers,
+    load_training_state,
+    open_checkpoint,
+    save_checkpoint,
+)
 from sdar_agents.config import TrainConfig
 from sdar_agents.episode import Episode
 from sdar_agents.evaluate import Evaluation, evaluate_policy
@@ -27,6 +34,7 @@ from sdar_agents.learners.base import TokenScores
 from sdar_agents.policy import load_weights, move_towards, score
 from sdar_agents.rollout import Assignment, RolloutCounts, play
 from sdar_agents.run_log import RunLog, plot_runs, read_metrics
+from sdar_agents.run_state import capture_moving, restore_moving
 from sdar_agents.setup import Run, set_up
 
 
@@ -71,13 +79,13 @@ def train(config: TrainConfig, *, resume: bool = False, console: Console | None 
         if start == 0:
             log.evaluation(0, evaluate(run))
         while step < config.steps and not interrupted.is_set():
-            clock = PhaseClock()
+            clock, moving = PhaseClock(), capture_moving(run.context)
             try:
                 collected = collect(run, step, clock)
             except Exception:
                 # Nothing of this step has touched the weights: they are those after `step` steps.
                 if step > start:
-                    _save(run, step)
+                    _save(run, step, moving, in_flight=step + 1)
                 raise
             metrics = learn(run, step, collected, clock)
             step += 1
@@ -86,7 +94,7 @@ def train(config: TrainConfig, *, resume: bool = False, console: Console | None 
             if last or step % config.eval_every == 0:
                 log.evaluation(step, evaluate(run))
             if last or step % config.checkpoint_every == 0 or interrupted.is_set():
-                _save(run, step)
+                _save(run, step, capture_moving(run.context))
         if interrupted.is_set() and step < config.steps:
             log.say(f"stopped after step {step} of {config.steps}; continue with --resume --run {config.run}")
     return _summarise(run, step)
@@ -306,29 +314,35 @@ def _numbers(evaluation: Evaluation) -> dict[str, Any]:
     return {name: values[name] for name in ("n", "success_rate", "interval", "score_mean", "turns_mean", "seconds")}
 
 
-def _save(run: Run, step: int) -> None:
-    training: dict[str, Any] = {"optimizer": run.optimizer.state_dict()}
+def _save(run: Run, step: int, moving: dict[str, Any], *, in_flight: int | None = None) -> None:
+    training: dict[str, Any] = {"optimizer": run.optimizer.state_dict(), "moving": moving}
     if run.config.teacher == "ema" and run.teacher is not None:
         training["ema"] = run.teacher.state_dict()
     save_checkpoint(
         run.folder,
         step=step,
         model=run.model,
+        name=run.config.model,
         tokenizer=run.tokenizer,
         training=training,
         keep=run.config.keep_checkpoints,
+        keep_every=run.config.keep_every,
+        in_flight=in_flight,
     )
 
 
 def _restore(run: Run) -> int:
+    clear_leftovers(run.folder)
     if not checkpoints(run.folder):
         return 0
-    checkpoint = latest_checkpoint(run.folder)
+    checkpoint = open_checkpoint(run.folder)
+    check_same_model(checkpoint, run.model, run.config.model)
     training = load_training_state(checkpoint)
     load_weights(run.model, checkpoint.model_folder)
     run.optimizer.load_state_dict(training["optimizer"])
     if "ema" in training and run.teacher is not None:
         run.teacher.load_state_dict(training["ema"])
+    restore_moving(run.context, training["moving"])
     return checkpoint.step
 
 
