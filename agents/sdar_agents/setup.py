@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from sdar_agents.checkpoint import checkpoints
 from sdar_agents.config import ConfigError, TrainConfig, learner_name, read_config, to_json
 from sdar_agents.episode import Sampling
 from sdar_agents.files import write_text
+from sdar_agents.machine import missing_devices
+from sdar_agents.memory_plan import check_memory
 from sdar_agents.policy import TINY, bundled_tiny, frozen_copy, initial_weights, load_policy
 from sdar_agents.rollout import EnvPool, RolloutSettings, make_agent_env
 from sdar_agents.teacher import PrivilegedContext
@@ -96,6 +99,7 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
             f"{len(shared)} tasks of the panel {panel.name} are also trained on: evaluate on another split (--panel)"
         )
     device = resolve_device(config.device)
+    check_memory(config, device=device, world=int(os.environ.get("WORLD_SIZE", "1")))
     model, tokenizer = load_policy(config.model, dtype=config.dtype, device=device, tuning=config.tuning)
     check_lengths(config, model)
     needs = config.learner.needs
@@ -260,8 +264,11 @@ def resolve_device(device: str) -> str:
     """`auto` is the GPU if there is one.
 
     Raises:
-        ConfigError: a GPU is asked for and there is none.
+        ConfigError: a GPU is asked for that is not there.
     """
+    missing = missing_devices(device, os.environ, torch.cuda.device_count())
+    if missing is not None and torch.cuda.is_available():
+        raise ConfigError(missing)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():

@@ -30,8 +30,9 @@ from sdar_agents.checkpoint import (
 from sdar_agents.config import TrainConfig
 from sdar_agents.episode import Episode
 from sdar_agents.evaluate import Evaluation, evaluate_policy
-from sdar_agents.learners.base import TokenScores
+from sdar_agents.learners.base import LossOutput, TokenScores
 from sdar_agents.policy import load_weights, move_towards, score
+from sdar_agents.probe import probe_longest_rows
 from sdar_agents.rollout import Assignment, RolloutCounts, play
 from sdar_agents.run_log import RunLog, plot_runs, read_metrics
 from sdar_agents.run_state import capture_moving, restore_moving
@@ -71,6 +72,7 @@ def train(config: TrainConfig, *, resume: bool = False, console: Console | None 
     console = console or Console(stderr=True)
     run = set_up(config, resume=resume)
     start = _restore(run) if resume else 0
+    probe_longest_rows(run)
     with (
         RunLog(run.folder, steps=config.steps, resumed_after=start or None, console=console) as log,
         _finish_step_on_interrupt(log) as interrupted,
@@ -128,9 +130,7 @@ def learn(run: Run, step: int, collected: tuple[list[Episode], RolloutCounts], c
     episodes, counts = collected
     batch = collate(episodes, pad_id=run.tokenizer.pad_id)
     with clock.phase("score"):
-        batch = replace(batch, old_logprobs=_logprobs(run, run.model, batch))
-        if run.reference is not None:
-            batch = replace(batch, reference_logprobs=_logprobs(run, run.reference, batch))
+        batch = scored(run, batch)
     batch = run.config.learner.prepare(batch, step)
     with clock.phase("update"):
         learned = update(run, batch, step, clock)
@@ -142,6 +142,14 @@ def learn(run: Run, step: int, collected: tuple[list[Episode], RolloutCounts], c
         **{f"seconds/{phase}": seconds for phase, seconds in clock.seconds.items()},
         "seconds/step": sum(clock.seconds.values()),
     }
+
+
+def scored(run: Run, batch: TurnBatch) -> TurnBatch:
+    """The rows with log-probabilities under the weights of the moment and, if the learner wants them, the reference."""
+    batch = replace(batch, old_logprobs=_logprobs(run, run.model, batch))
+    if run.reference is None:
+        return batch
+    return replace(batch, reference_logprobs=_logprobs(run, run.reference, batch))
 
 
 def assignments_of_step(task_ids: Sequence[str], *, config: TrainConfig, step: int) -> list[Assignment]:
@@ -174,11 +182,7 @@ def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str
         tokens += total
         for micro in minibatch.split(config.microbatch_tokens):
             micro = micro.to(run.device)
-            with clock.phase("teacher"):
-                teacher = _teacher_scores(run, micro)
-            policy = _scores(run, run.model, micro)
-            output = config.learner.loss(policy, teacher, micro)
-            token_mean(output.token_loss, micro.token_weight, total).backward()  # type: ignore[no-untyped-call]
+            output = backward(run, micro, total, clock)
             for name, values in {"loss": output.token_loss.detach(), **output.token_metrics}.items():
                 sums[name] += float((values * micro.token_weight).sum())
         norms.append(_optimizer_step(run))
@@ -188,6 +192,16 @@ def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str
         "gradient_norm": sum(finite) / max(1, len(finite)),
         "skipped_updates": float(len(norms) - len(finite)),
     }
+
+
+def backward(run: Run, micro: TurnBatch, total: float, clock: PhaseClock | None = None) -> LossOutput:
+    """Add a micro-batch's gradient, of which the whole minibatch has `total` token weight; the learner's answer."""
+    with (clock or PhaseClock()).phase("teacher"):
+        teacher = _teacher_scores(run, micro)
+    policy = _scores(run, run.model, micro)
+    output = run.config.learner.loss(policy, teacher, micro)
+    token_mean(output.token_loss, micro.token_weight, total).backward()  # type: ignore[no-untyped-call]
+    return output
 
 
 def _optimizer_step(run: Run) -> float:

@@ -407,7 +407,7 @@ def test_a_retriever_with_state_and_every_generator_resume_exactly(
 def test_a_step_that_failed_while_playing_leaves_no_trace_in_the_state(
     counting: str, number_line_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    settings = {"steps": 3, "groups": 8, "retriever": counting, "checkpoint_every": 3}
+    settings = {"steps": 3, "groups": 8, "retriever": counting, "checkpoint_every": 1, "keep_checkpoints": 3}
     whole = number_line_config("sdar", run=str(tmp_path / "whole"), **settings)
     seed_generators()
     train(whole, console=QUIET)
@@ -424,7 +424,10 @@ def test_a_step_that_failed_while_playing_leaves_no_trace_in_the_state(
     with pytest.raises(ValueError, match="a corrupt game"):
         train(broken, console=QUIET)
     monkeypatch.setattr("sdar_agents.train.play", play)
-    assert read_marker(latest_checkpoint(Path(broken.run)))["in_flight"] == 3
+    saved = latest_checkpoint(Path(broken.run))
+    assert read_marker(saved)["in_flight"] == 3
+    ours, theirs = (load_training_state(each)["moving"] for each in (saved, open_checkpoint(Path(whole.run), 2)))
+    assert (ours["retriever"], ours["context"]) == (theirs["retriever"], theirs["context"])
     train(broken, resume=True, console=QUIET)
     assert timeless(Path(whole.run)) == timeless(Path(broken.run))
     assert same_weights(Path(whole.run), Path(broken.run))
