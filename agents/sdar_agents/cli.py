@@ -14,6 +14,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("sdar_agents.commands.train", "train an agent; without options the quick start"),
     "quickstart": ("sdar_agents.commands.quickstart", "GRPO, GRPO+OPSD and SDAR side by side, over seeds, in one plot"),
     "eval": ("sdar_agents.commands.evaluate", "success of an oracle, a random agent or a trained model on a panel"),
+    "doctor": (
+        "sdar_agents.commands.doctor",
+        "versions, GPUs, memory; do settings fit, and how long would they take",
+    ),
+    "checkpoints": ("sdar_agents.commands.list_checkpoints", "what a run has saved, and whether it is intact"),
+    "export": ("sdar_agents.commands.export", "a run's checkpoint as a plain transformers folder"),
     "warmup": ("sdar_agents.commands.warmup", "build the tiny model anew from the explorer's demonstrations"),
     "parity": ("sdar_agents.commands.parity", "play the same commands on our engine and the official one, and compare"),
     "data": ("sdar_agents.commands.data", "download, import or generate games"),

@@ -87,6 +87,21 @@ def load_policy(
     return loaded, tokenizer
 
 
+def load_tokenizer(model: str) -> ChatTokenizer:
+    """A model's tokenizer alone.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    source = bundled_tiny() if model == TINY else Path(model).expanduser()
+    try:
+        return ChatTokenizer(AutoTokenizer.from_pretrained(str(source) if source.exists() else model), source=model)
+    except (OSError, KeyError) as error:
+        raise ModelError(f"cannot load the tokenizer of {model!r}: {str(error).splitlines()[0]}") from error
+
+
 def bundled_tiny() -> Path:
     """Folder of the tiny model in the package.
 

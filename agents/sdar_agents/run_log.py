@@ -14,6 +14,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from sdar_agents.files import write_text
+
 METRICS = "metrics.jsonl"
 SHOWN = (
     ("success", "success {:.2f}"),
@@ -41,7 +43,7 @@ class RunLog:
         self._file = run / METRICS
         if resumed_after is not None and self._file.is_file():
             kept = [row for row in read_metrics(run) if row["step"] <= resumed_after]
-            self._file.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+            write_text(self._file, "".join(json.dumps(row) + "\n" for row in kept))
         self._stream = self._file.open("w" if resumed_after is None else "a", encoding="utf-8")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=(resumed_after or 0) + 1)
         self._progress = Progress(

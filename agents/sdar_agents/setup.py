@@ -24,6 +24,9 @@ from sdar_agents.config import ConfigError, TrainConfig, learner_name, read_conf
 from sdar_agents.distributed import World, join_world, launched_size, local_device, shard
 from sdar_agents.env_hosts import EnvPool, check_env_workers, make_agent_env
 from sdar_agents.episode import Sampling
+from sdar_agents.files import write_text
+from sdar_agents.machine import missing_devices
+from sdar_agents.memory_plan import check_memory
 from sdar_agents.policy import TINY, bundled_tiny, frozen_copy, initial_weights, load_policy
 from sdar_agents.rollout import RolloutSettings
 from sdar_agents.teacher import PrivilegedContext
@@ -36,6 +39,9 @@ from sdar_skills.bank import SkillBank, load_bank
 from sdar_skills.retrievers import RETRIEVERS, make_retriever
 
 DEFAULT_EPISODES = 100
+MAY_CHANGE = {"run", "steps", "microbatch_tokens", "activation_checkpointing", "checkpoint_every", "keep_checkpoints",
+              "keep_every"}  # fmt: skip
+"""Settings that another start of the same run may give otherwise: none of them decides what is computed."""
 STYLE_FILE = "prompt_style.txt"
 """A model folder may say, in one word, which prompt style it was trained on."""
 
@@ -102,6 +108,7 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
             f"{len(shared)} tasks of the panel {panel.name} are also trained on: evaluate on another split (--panel)"
         )
     device = local_device(resolve_device(config.device))
+    check_memory(config, device=device, world=world.size)
     needs = config.learner.needs
     model, reference, teacher, tokenizer = load_weights_of_run(config, device)
     context, bank = make_context(config, tokenizer)
@@ -231,12 +238,12 @@ def claim_folder(config: TrainConfig, *, resume: bool) -> Path:
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """Settings that decide what a run computes and are not the same, as `name: old -> new`.
 
-    The folder's own name and the number of steps may change: a run can be moved, and can be made longer.
+    What `MAY_CHANGE` names is left out: a run can be moved, made longer, cut finer, and keep more or fewer checkpoints.
     """
     before, after = (_flat(to_json(config)) for config in (old, new))
     return [
         f"{key}: {before.get(key)} -> {after.get(key)}"
-        for key in sorted({*before, *after} - {"run", "steps"})
+        for key in sorted({*before, *after} - MAY_CHANGE)
         if before.get(key) != after.get(key)
     ]
 
@@ -309,8 +316,11 @@ def resolve_device(device: str) -> str:
     """`auto` is the GPU if there is one.
 
     Raises:
-        ConfigError: a GPU is asked for and there is none.
+        ConfigError: a GPU is asked for that is not there.
     """
+    missing = missing_devices(device, os.environ, torch.cuda.device_count())
+    if missing is not None and torch.cuda.is_available():
+        raise ConfigError(missing)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -405,7 +415,7 @@ def write_config(run: Run, bank: SkillBank | None) -> None:
         "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
     }
     text = json.dumps({"config": to_json(run.config), "provenance": provenance}, indent=1)
-    (run.folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    write_text(run.folder / "config.json", text + "\n")
     run.panel.save(run.folder / "panel.json")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from sdar_skills.rendering import Rendering, render_skills
 from sdar_skills.retrievers.base import Retriever
@@ -45,6 +46,22 @@ class PrivilegedContext:
         if key not in self._known:
             self._known[key] = self._render(task, task_type)
         return self._known[key]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was looked up so far, as plain values: a resumed run must neither count nor retrieve it again."""
+        known = [
+            (*key, rendering.text, list(rendering.skill_ids), rendering.tokens, list(rendering.dropped_ids))
+            for key, rendering in self._known.items()
+        ]
+        return {"dropped_skills": self.dropped_skills, "known": known}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self.dropped_skills = int(state["dropped_skills"])
+        self._known = {
+            (task_type, task): Rendering(text, tuple(ids), tokens, tuple(dropped))
+            for task_type, task, text, ids, tokens, dropped in state["known"]
+        }
 
     def _render(self, task: str, task_type: str) -> Rendering:
         if self.retriever is None:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
-from torch.distributed.tensor import DTensor
 
-from sdar_agents.batch import TurnBatch, collate, token_mean
-from sdar_agents.checkpoint import checkpoints, latest_checkpoint, load_training_state, save_checkpoint
+from sdar_agents.batch import collate
+from sdar_agents.checkpoint import (
+    check_same_model,
+    checkpoints,
+    clear_leftovers,
+    load_training_state,
+    open_checkpoint,
+    save_checkpoint,
+)
 from sdar_agents.config import TrainConfig
 from sdar_agents.distributed import (
     full_model_state,
@@ -30,33 +33,16 @@ from sdar_agents.distributed import (
     load_full_model_state,
     load_full_optimizer_state,
     put_together,
-    recomputed_activations,
 )
 from sdar_agents.episode import Episode
 from sdar_agents.evaluate import Evaluation, evaluate_policy
-from sdar_agents.importance import importance_weights
-from sdar_agents.learners.base import TokenScores
-from sdar_agents.policy import load_weights, move_towards, score
+from sdar_agents.policy import load_weights
+from sdar_agents.probe import probe_longest_rows
 from sdar_agents.rollout import Assignment, Rollout, RolloutCounts, RolloutError, RolloutSettings, joined, play
 from sdar_agents.run_log import RunLog, SilentLog, plot_runs, read_metrics
+from sdar_agents.run_state import capture_moving, restore_moving
 from sdar_agents.setup import Run, set_up
-
-
-@dataclass(slots=True)
-class PhaseClock:
-    """Seconds by phase of one step."""
-
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Adds the time of a block to a phase."""
-        begin = time.perf_counter()
-        yield
-        # A GPU works behind Python's back: what it still does belongs to this phase.
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            torch.cuda.synchronize()
-        self.seconds[name] += time.perf_counter() - begin
+from sdar_agents.update import PhaseClock, mismatch_metrics, scored, update
 
 
 def train(config: TrainConfig, *, resume: bool = False, console: Console | None = None) -> dict[str, Any]:
@@ -85,6 +71,7 @@ def train(config: TrainConfig, *, resume: bool = False, console: Console | None 
 def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
     config = run.config
     start = _restore(run) if resume else 0
+    probe_longest_rows(run)
     with (
         closing(run.pool),
         _log(run, start, console) as log,
@@ -94,13 +81,13 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
         if start == 0:
             log.evaluation(0, evaluate(run))
         while step < config.steps and not stopping:
-            clock = PhaseClock()
+            clock, moving = PhaseClock(), capture_moving(run.context)
             try:
                 collected = collect(run, step, clock)
             except Exception:
                 # Nothing of this step has touched the weights: they are those after `step` steps.
                 if step > start:
-                    _save(run, step)
+                    _save(run, step, moving, in_flight=step + 1)
                 raise
             for failure in collected[0].failures:
                 log.say(f"left out with its group: {failure}")
@@ -113,7 +100,7 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
             if last or step % config.eval_every == 0:
                 log.evaluation(step, evaluate(run))
             if last or step % config.checkpoint_every == 0 or stopping:
-                _save(run, step)
+                _save(run, step, capture_moving(run.context))
         if stopping and step < config.steps:
             log.say(f"stopped after step {step} of {config.steps}; continue with --resume --run {config.run}")
     run.world.barrier()
@@ -177,10 +164,7 @@ def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: 
     episodes, counts = collected[0].episodes, collected[1]
     batch = collate(episodes, pad_id=run.tokenizer.pad_id)
     with clock.phase("score"):
-        batch = replace(batch, old_logprobs=_logprobs(run, run.model, batch))
-        if run.reference is not None:
-            batch = replace(batch, reference_logprobs=_logprobs(run, run.reference, batch))
-    batch = replace(batch, importance=_importance(run, batch))
+        batch = scored(run, batch)
     batch = run.config.learner.prepare(batch, step)
     with clock.phase("update"):
         learned = update(run, batch, step, clock)
@@ -189,7 +173,7 @@ def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: 
     clock.seconds["update"] -= clock.seconds["teacher"]
     return {
         **_episode_metrics(episodes, counts, run),
-        **_mismatch_metrics(batch, cap=run.config.importance_cap),
+        **mismatch_metrics(batch, cap=run.config.importance_cap),
         **learned,
         **{f"seconds/{phase}": seconds for phase, seconds in clock.seconds.items()},
         "seconds/step": sum(clock.seconds.values()),
@@ -207,149 +191,6 @@ def assignments_of_step(task_ids: Sequence[str], *, config: TrainConfig, step: i
         order = np.random.default_rng([config.seed, epoch]).permutation(len(task_ids))
         chosen.append(task_ids[int(order[index])])
     return [Assignment(task, group) for group, task in enumerate(chosen) for _ in range(config.group_size)]
-
-
-def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str, float]:
-    """The optimizer updates of one step.
-
-    The mean is over the tokens of each whole minibatch, so its division into micro-batches cannot change the
-    gradient. The teacher is scored here, beside the student, with the weights that `config.teacher` names.
-    """
-    config = run.config
-    order = np.random.default_rng([config.seed, step]).permutation(len(batch))
-    sums: dict[str, float] = defaultdict(float)
-    tokens = 0.0
-    norms = []
-    for rows in np.array_split(order, min(config.minibatches, len(batch))):
-        minibatch = batch.rows(torch.from_numpy(rows))
-        total = float(minibatch.token_weight.sum())
-        tokens += total
-        for micro in _micro_batches(run, minibatch):
-            micro = micro.to(run.device)
-            with clock.phase("teacher"):
-                teacher = _teacher_scores(run, micro)
-            with recomputed_activations(run.model, enabled=config.activation_checkpointing):
-                policy = _scores(run, run.model, micro)
-                output = config.learner.loss(policy, teacher, micro)
-                loss = token_mean(output.token_loss * micro.importance, micro.token_weight, total)
-                # Sharded gradients are averaged over the processes, where a sum is meant.
-                (loss * run.world.size).backward()  # type: ignore[no-untyped-call]
-            for name, values in {"loss": output.token_loss.detach(), **output.token_metrics}.items():
-                sums[name] += float((values * micro.token_weight).sum())
-        norms.append(_optimizer_step(run))
-    finite = [norm for norm in norms if math.isfinite(norm)]
-    names = sorted(sums)
-    everywhere = run.world.sum(torch.tensor([sums[name] for name in names], dtype=torch.float64)).tolist()
-    return {
-        **{name: value / tokens for name, value in zip(names, everywhere, strict=True)},
-        "gradient_norm": sum(finite) / max(1, len(finite)),
-        "skipped_updates": float(len(norms) - len(finite)),
-    }
-
-
-def _micro_batches(run: Run, batch: TurnBatch) -> Iterator[TurnBatch]:
-    """This process's micro-batches of a batch that every process holds.
-
-    All have equally many, because passes through a sharded model are collective; where that leaves one over, it is a
-    micro-batch of weight 0.
-    """
-    for index, is_own in _own_chunks(run, batch):
-        rows = batch.rows(index)
-        yield rows if is_own else replace(rows, weight=torch.zeros_like(rows.weight))
-
-
-def _own_chunks(run: Run, batch: TurnBatch) -> list[tuple[torch.Tensor, bool]]:
-    """Row numbers of this process's micro-batches, and False for what is there to keep step only."""
-    size = run.world.size
-    share = math.ceil(int(batch.row_lengths().sum()) / size)
-    chunks = batch.row_chunks(min(run.config.microbatch_tokens, share) if size > 1 else run.config.microbatch_tokens)
-    own = [(chunk, True) for chunk in chunks[run.world.rank :: size]]
-    return own + [(chunks[0], False)] * (math.ceil(len(chunks) / size) - len(own))
-
-
-def _optimizer_step(run: Run) -> float:
-    parameters = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
-    total = torch.nn.utils.clip_grad_norm_(parameters, run.config.max_grad_norm)
-    norm = float(total.full_tensor() if isinstance(total, DTensor) else total)
-    # One row that overflows must not destroy the weights; it is counted in `skipped_updates`.
-    if math.isfinite(norm):
-        run.optimizer.step()
-        if run.config.teacher == "ema" and run.teacher is not None:
-            move_towards(run.teacher, run.model, run.config.teacher_decay)
-    run.optimizer.zero_grad(set_to_none=True)
-    return norm
-
-
-def _scores(run: Run, model: Any, batch: TurnBatch) -> TokenScores:
-    needs = run.config.learner.needs
-    return score(
-        model,
-        prompt_ids=batch.prompt_ids,
-        prompt_mask=batch.prompt_mask,
-        response_ids=batch.response_ids,
-        response_mask=batch.response_mask,
-        temperature=run.config.temperature,
-        entropy=needs.entropy,
-        distribution=needs.distribution,
-    )
-
-
-@torch.no_grad()
-def _teacher_scores(run: Run, batch: TurnBatch) -> TokenScores | None:
-    needs = run.config.learner.needs
-    if run.teacher is None or batch.teacher_prompt_ids is None or batch.teacher_prompt_mask is None:
-        return None
-    return score(
-        run.teacher,
-        prompt_ids=batch.teacher_prompt_ids,
-        prompt_mask=batch.teacher_prompt_mask,
-        response_ids=batch.response_ids,
-        response_mask=batch.response_mask,
-        temperature=run.config.temperature,
-        distribution=needs.teacher == "distribution",
-    )
-
-
-@torch.no_grad()
-def _logprobs(run: Run, model: Any, batch: TurnBatch) -> torch.Tensor:
-    result = torch.zeros(batch.response_ids.shape)
-    for index, is_own in _own_chunks(run, batch):
-        rows = batch.rows(index)
-        scores = score(
-            model,
-            prompt_ids=rows.prompt_ids,
-            prompt_mask=rows.prompt_mask,
-            response_ids=rows.response_ids,
-            response_mask=rows.response_mask,
-            temperature=run.config.temperature,
-        )
-        if is_own:
-            result[index, : rows.response_ids.shape[1]] = scores.logprobs.cpu() * rows.response_mask
-    return run.world.sum(result)
-
-
-def _importance(run: Run, batch: TurnBatch) -> torch.Tensor:
-    return importance_weights(
-        batch.old_logprobs,
-        batch.sampler_logprobs,
-        batch.response_mask,
-        correction=run.config.importance_correction,
-        cap=run.config.importance_cap,
-    )
-
-
-def _mismatch_metrics(batch: TurnBatch, *, cap: float) -> dict[str, float]:
-    """How far the engine that drew the tokens is from the trainer that learns from them."""
-    # float64: of two numbers that agree, exp(d) - 1 - d would be nothing but rounding.
-    difference = (batch.old_logprobs - batch.sampler_logprobs)[batch.response_mask].double()
-    weights = batch.importance[batch.response_mask]
-    return {
-        "sampler_mismatch": float(difference.abs().mean()),
-        # k3 of KL(sampler || trainer): never negative, and 0 only where they agree.
-        "sampler_kl": float((torch.expm1(difference) - difference).mean()),
-        "importance": float(weights.mean()),
-        "importance_capped": float((weights >= cap).float().mean()),
-    }
 
 
 def _episode_metrics(episodes: Sequence[Episode], counts: RolloutCounts, run: Run) -> dict[str, float]:
@@ -415,9 +256,9 @@ def _numbers(evaluation: Evaluation) -> dict[str, Any]:
     return {name: values[name] for name in names}
 
 
-def _save(run: Run, step: int) -> None:
+def _save(run: Run, step: int, moving: dict[str, Any], *, in_flight: int | None = None) -> None:
     """Write a checkpoint; it does not depend on how many processes there are."""
-    training: dict[str, Any] = {"optimizer": full_optimizer_state(run.model, run.optimizer)}
+    training: dict[str, Any] = {"optimizer": full_optimizer_state(run.model, run.optimizer), "moving": moving}
     weights = full_model_state(run.model) if is_sharded(run.model) else None
     if run.config.teacher == "ema" and run.teacher is not None:
         training["ema"] = full_model_state(run.teacher)
@@ -426,23 +267,31 @@ def _save(run: Run, step: int) -> None:
             run.folder,
             step=step,
             model=run.model,
-            weights=weights,
+            name=run.config.model,
             tokenizer=run.tokenizer,
             training=training,
             keep=run.config.keep_checkpoints,
+            keep_every=run.config.keep_every,
+            weights=weights,
+            in_flight=in_flight,
         )
     run.world.barrier()
 
 
 def _restore(run: Run) -> int:
+    if run.world.is_main:
+        clear_leftovers(run.folder)
+    run.world.barrier()
     if not checkpoints(run.folder):
         return 0
-    checkpoint = latest_checkpoint(run.folder)
+    checkpoint = open_checkpoint(run.folder)
+    check_same_model(checkpoint, run.model, run.config.model)
     training = load_training_state(checkpoint)
     load_weights(run.model, checkpoint.model_folder)
     load_full_optimizer_state(run.model, run.optimizer, training["optimizer"])
     if "ema" in training and run.teacher is not None:
         load_full_model_state(run.teacher, training["ema"])
+    restore_moving(run.context, training["moving"])
     run.backend.load_weights(run.model)
     return checkpoint.step
 

@@ -12,7 +12,8 @@ import torch
 from sdar_agents.config import TrainConfig
 from sdar_agents.importance import Correction, importance_weights
 from sdar_agents.setup import Run, set_up
-from sdar_agents.train import PhaseClock, collect, learn
+from sdar_agents.train import collect, learn
+from sdar_agents.update import PhaseClock
 
 LN2 = math.log(2.0)
 OLD = torch.tensor([[-1.0, -1.0, -1.0], [-1.0, -1.0, 0.0]])

@@ -120,7 +120,7 @@ def _panel(env_id: str, options: EvalOptions) -> tuple[Panel, dict[str, Any]]:
 
 def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
     from sdar_agents.backends.hf import HFBackend
-    from sdar_agents.checkpoint import latest_checkpoint
+    from sdar_agents.checkpoint import open_checkpoint
     from sdar_agents.config import preset_config, read_config
     from sdar_agents.env_hosts import EnvPool, make_agent_env
     from sdar_agents.episode import Sampling
@@ -132,7 +132,7 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
     folder = Path(options.agent).expanduser()
     is_run = (folder / "checkpoints").is_dir() or (folder / "panel.json").is_file()
     config = read_config(folder) if is_run else replace(preset_config("quickstart", "grpo"), model=options.agent)
-    model_source = str(latest_checkpoint(folder).model_folder) if is_run else options.agent
+    model_source = str(open_checkpoint(folder).model_folder) if is_run else options.agent
     env_id = options.env or config.env
     config = replace(
         config,

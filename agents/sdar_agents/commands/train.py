@@ -39,11 +39,17 @@ def run(arguments: Sequence[str]) -> None:
     )
 
 
-def parse_train(arguments: Sequence[str]) -> tuple[TrainConfig, bool]:
+def parse_train(
+    arguments: Sequence[str], *, command: str = "train", others: Sequence[str] = ()
+) -> tuple[TrainConfig, bool]:
     """The settings and whether to resume.
 
     `--learner` and `--preset` (or `--config`, a run's config.json) choose the defaults; the learner chosen decides
     which `--learner.` options exist. On `--resume` the run's own settings are the defaults.
+
+    Args:
+        command: For the usage line.
+        others: Options of that command's own, to be known where one is misspelt.
 
     Raises:
         ValueError: a misspelt option, learner or preset; the text suggests the nearest.
@@ -58,9 +64,9 @@ def parse_train(arguments: Sequence[str]) -> tuple[TrainConfig, bool]:
     rest = _without_own(arguments)
     default = _default(own)
     kind = _with_learner(type(default.learner))
-    check_spelling(rest, [*OWN_OPTIONS, *option_names(TrainConfig, default)], command="train")
+    check_spelling(rest, [*OWN_OPTIONS, *others, *option_names(TrainConfig, default)], command=command)
     values = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
-    parsed = parse(kind, rest, command="train", default=kind(**values))
+    parsed = parse(kind, rest, command=command, default=kind(**values))
     return TrainConfig(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(parsed)}), own.resume
 
 

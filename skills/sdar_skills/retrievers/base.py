@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from sdar_skills.bank import SkillBank
 from sdar_skills.embedders import Embedder
@@ -28,6 +28,17 @@ class Retriever(Protocol):
             SkillBankError: the bank has no skill of the query's environment.
             ValueError: k is below 1, or the query lacks what this retriever looks at.
         """
+
+
+@runtime_checkable
+class StatefulRetriever(Protocol):
+    """A retriever that learns or draws as it goes; its state is saved with each checkpoint and restored on resume."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that later answers depend on: numbers, texts, None, and lists, tuples and dicts of these."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave; later answers are then the same."""
 
 
 @dataclass(frozen=True, slots=True)

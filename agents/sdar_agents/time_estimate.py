@@ -1,0 +1,163 @@
+"""How long a step takes: counted operations over measured speed, with the assumptions in the open."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from sdar_agents.config import TrainConfig
+from sdar_agents.machine import Speed
+from sdar_agents.memory_plan import ModelShape
+from sdar_agents.tokens import ChatTokenizer
+from sdar_gym.prompts import HistoryPrompt, Prompt, PromptStyle, PromptTooLongError, fit
+from sdar_gym.registration import make
+from sdar_skills.bank import SkillBank
+
+EFFICIENCY = {"cpu": 0.35, "cuda": 0.4}
+"""Share of a plain matrix product's speed that a model's passes reach."""
+BANDWIDTH_EFFICIENCY = 0.6
+CALL_SECONDS_PER_LAYER = {"cpu": 6e-4, "cuda": 1.5e-4}
+"""What calling the kernels of a layer takes, however small they are."""
+SAMPLED_EPISODES = 4
+SAMPLE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What a step's episodes are like.
+
+    Attributes:
+        turns: A turn is a row. Mean an episode.
+        prompt, skills, response: Mean tokens a row.
+        seconds_per_turn: Of the environment and the tokenizer.
+        source: Where these numbers come from, for the report.
+    """
+
+    turns: float
+    prompt: float
+    skills: float
+    response: float
+    seconds_per_turn: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimeEstimate:
+    """Seconds of a step by phase, of one evaluation, and hours of the whole run."""
+
+    seconds: Mapping[str, float]
+    evaluation: float
+    hours: float
+
+    @property
+    def step(self) -> float:
+        """Seconds of a step."""
+        return sum(self.seconds.values())
+
+
+def sample_workload(
+    config: TrainConfig,
+    tokenizer: ChatTokenizer,
+    style: PromptStyle,
+    bank: SkillBank | None,
+    options: Mapping[str, object],
+) -> Workload:
+    """Play a few episodes by random admissible actions and count; an agent that has learnt needs fewer turns."""
+    env = HistoryPrompt(make(config.env, **options), style)
+    generator = np.random.default_rng(config.seed)
+    begin = time.perf_counter()
+    prompts: list[int] = []
+    actions: list[int] = []
+    episodes = 0
+    for episode in range(SAMPLED_EPISODES):
+        if episodes and time.perf_counter() - begin > SAMPLE_SECONDS:
+            break
+        _, info = env.reset(seed=config.seed + episode)
+        done, episodes = False, episodes + 1
+        while not done:
+            prompts.append(_prompt_tokens(info["prompt"], tokenizer, config.max_prompt_tokens))
+            admissible = info["admissible_actions"]
+            action = str(admissible[int(generator.integers(len(admissible)))])
+            actions.append(len(tokenizer.text_ids(action)) + 1)
+            _, _, terminated, truncated, info = env.step(action)
+            done = terminated or truncated
+    seconds = (time.perf_counter() - begin) / len(prompts)
+    plain = style.plain_actions
+    return Workload(
+        turns=len(prompts) / episodes,
+        prompt=float(np.mean(prompts)),
+        skills=_skill_tokens(config, tokenizer, bank),
+        response=min(float(np.mean(actions)), config.max_response_tokens) if plain else config.max_response_tokens / 2,
+        seconds_per_turn=seconds,
+        source=f"{episodes} episodes of random actions; "
+        + ("responses as long as their actions" if plain else "responses of half their budget"),
+    )
+
+
+def estimate_time(
+    config: TrainConfig, shape: ModelShape, work: Workload, speed: Speed, *, device: str, world: int = 1
+) -> TimeEstimate:
+    """Seconds by phase.
+
+    A forward pass of a token costs two operations a weight, and the attention four a layer, query width and token that
+    it looks at; a backward pass twice as much. Sampling a token reads all weights once for all episodes that run.
+    """
+    kind = "cuda" if device.startswith("cuda") else "cpu"
+    rows = config.groups * config.group_size * work.turns / world
+    flops = speed.flops * EFFICIENCY[kind]
+    needs = config.learner.needs
+    student, taught = work.prompt + work.response, work.prompt + work.skills + work.response
+    forward = rows * forward_flops(shape, student, work.response) / flops
+    backward = 3.0 if config.activation_checkpointing else 2.0
+    episodes = config.groups * config.group_size / world
+    with_teacher = needs.teacher != "none"
+    seconds = {
+        "rollout": _rollout_seconds(shape, work, speed, kind=kind, episodes=episodes),
+        "score": forward * (1 + needs.reference),
+        "teacher": rows * forward_flops(shape, taught, work.response) / flops if with_teacher else 0.0,
+        "update": forward * (1 + backward),
+    }
+    panel = (config.eval_episodes or 100) / world
+    evaluation = _rollout_seconds(shape, work, speed, kind=kind, episodes=panel)
+    if config.retriever != "none":
+        evaluation *= 2
+    evaluations = 1 + -(-config.steps // config.eval_every)
+    return TimeEstimate(seconds, evaluation, (config.steps * sum(seconds.values()) + evaluations * evaluation) / 3600)
+
+
+def forward_flops(shape: ModelShape, length: float, scored: float) -> float:
+    """Operations of one row's forward pass: `length` tokens, of which `scored` reach the vocabulary."""
+    body = shape.parameters - shape.embeddings
+    attention = 4.0 * shape.layers * shape.heads * shape.head_size * length
+    return length * (2.0 * body + attention) + scored * 2.0 * shape.hidden * shape.vocabulary
+
+
+def _rollout_seconds(shape: ModelShape, work: Workload, speed: Speed, *, kind: str, episodes: float) -> float:
+    flops = speed.flops * EFFICIENCY[kind]
+    prefill = forward_flops(shape, work.prompt, 1) / flops
+    token = forward_flops(shape, 1, 1) + 4.0 * shape.layers * shape.heads * shape.head_size * work.prompt
+    weights = shape.parameters * shape.bytes_per_weight / (speed.bandwidth * BANDWIDTH_EFFICIENCY)
+    # A batch's token takes as long as its arithmetic or as reading the weights, whichever is longer.
+    decode = work.response * max(episodes * token / flops, weights)
+    calls = (work.response + 1) * shape.layers * CALL_SECONDS_PER_LAYER[kind]
+    return work.turns * (episodes * (prefill + work.seconds_per_turn) + decode + calls)
+
+
+def _prompt_tokens(prompt: Prompt, tokenizer: ChatTokenizer, budget: int) -> int:
+    try:
+        fitted = fit(prompt, budget_tokens=budget, count_tokens=tokenizer.count)
+    except PromptTooLongError:
+        # Random actions reach texts that an agent hardly reads, such as lists of all commands.
+        return budget
+    return tokenizer.count(fitted.prompt.render(""))
+
+
+def _skill_tokens(config: TrainConfig, tokenizer: ChatTokenizer, bank: SkillBank | None) -> float:
+    if bank is None:
+        return 0.0
+    lengths = [len(tokenizer.text_ids(skill.body)) for skill in islice(bank, 100)]
+    return min(config.max_skill_tokens, config.skills_per_task * float(np.mean(lengths)))
