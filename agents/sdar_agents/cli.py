@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("stopped", file=sys.stderr)
         sys.exit(130)
     # Everything that the packages raise for bad input is one of these; a bug of ours shows its traceback.
-    except (ValueError, KeyError, OSError, TypeError, ImportError) as error:
+    except (ValueError, KeyError, OSError, TypeError, ImportError, RuntimeError) as error:
         if not _is_ours(error):
             raise
         print(f"sdar-gym {name}: error: {error}", file=sys.stderr)

@@ -75,6 +75,22 @@ def load_policy(
     return loaded, tokenizer
 
 
+def load_tokenizer(model: str) -> ChatTokenizer:
+    """The tokenizer of a model, for engines that hold the weights elsewhere.
+
+    Raises:
+        ModelError: no such folder or hub id, or no tokenizer in it.
+    """
+    from transformers import AutoTokenizer
+
+    source = bundled_tiny() if model == TINY else Path(model).expanduser()
+    try:
+        found = AutoTokenizer.from_pretrained(str(source) if source.is_dir() else model)
+    except (OSError, KeyError, ValueError) as error:
+        raise ModelError(f"cannot load the tokenizer of {model!r}: {str(error).splitlines()[0]}") from error
+    return ChatTokenizer(found, source=model)
+
+
 def bundled_tiny() -> Path:
     """Folder of the tiny model in the package.
 

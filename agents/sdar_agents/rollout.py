@@ -89,6 +89,7 @@ class _Running:
     info: dict[str, Any]
     skill_text: str
     skill_ids: tuple[str, ...]
+    message: str = ""
     turns: list[Turn] = field(default_factory=list)
     done: bool = False
     truncated: bool = False
@@ -132,7 +133,8 @@ def play(
     while active := [episode for episode in running if not episode.done]:
         prompts = [_prompt_ids(episode, tokenizer, settings, counts) for episode in active]
         seeds = [draw_seed(seed, episode.number, len(episode.turns)) for episode in active]
-        completions = backend.generate([student for student, _ in prompts], settings.sampling, seeds)
+        messages = [episode.message for episode in active]
+        completions = backend.generate([student for student, _ in prompts], settings.sampling, seeds, messages)
         for episode, (student, teacher), completion in zip(active, prompts, completions, strict=True):
             _advance(episode, student, teacher, completion)
             counts.turns += 1
@@ -163,7 +165,8 @@ def _prompt_ids(
     fitted = fit(prompt, budget_tokens=settings.max_prompt_tokens, count_tokens=tokenizer.count)
     counts.dropped_history += fitted.dropped_history
     counts.dropped_admissible += fitted.dropped_admissible
-    student = tokenizer.prompt_ids(fitted.prompt.render(episode.skill_text if settings.student_skills else ""))
+    episode.message = fitted.prompt.render(episode.skill_text if settings.student_skills else "")
+    student = tokenizer.prompt_ids(episode.message)
     if not settings.teacher_prompts:
         return student, None
     return student, tokenizer.prompt_ids(fitted.prompt.render(episode.skill_text))

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from sdar_agents.backends.base import BatchBackend, Request
+from sdar_agents.backends.base import BackendError, BackendSetup, BatchBackend, Request, check_length
+from sdar_agents.backends.options import read_options
 from sdar_agents.batch import pad_left
 from sdar_agents.episode import Completion, Sampling
 from sdar_agents.tokens import ChatTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class HFOptions:
+    """Settings of the engine in this process.
+
+    Attributes:
+        max_batch_tokens: Padded prompt and response tokens that are in flight at once; more is done in turns.
+    """
+
+    max_batch_tokens: int = 65_536
 
 
 class HFBackend(BatchBackend):
@@ -22,6 +35,15 @@ class HFBackend(BatchBackend):
     (up to the rounding of batched kernels).
     """
 
+    shares_module: ClassVar[bool] = True
+
+    @classmethod
+    def from_setup(cls, setup: BackendSetup, settings: Sequence[str]) -> HFBackend:
+        options = read_options(HFOptions, settings, backend="hf")
+        if setup.model is None:
+            raise BackendError("the engine `hf` generates with a module in this process, and none was loaded")
+        return cls(setup.model, setup.tokenizer, max_batch_tokens=options.max_batch_tokens)
+
     def __init__(self, model: Any, tokenizer: ChatTokenizer, *, max_batch_tokens: int = 65_536) -> None:
         """Args:
         max_batch_tokens: Padded prompt and response tokens that are in flight at once; more is done in turns.
@@ -30,6 +52,10 @@ class HFBackend(BatchBackend):
         self.model = model
         self.tokenizer = tokenizer
         self.max_batch_tokens = max_batch_tokens
+
+    def add(self, request: Request) -> None:
+        check_length(request, getattr(self.model.config, "max_position_embeddings", None))
+        super().add(request)
 
     def load_weights(self, model: object) -> None:
         """Nothing to copy: the module is shared. Refuses another one."""

@@ -11,6 +11,8 @@ from typing import Any
 from sdar_agents.options import parse
 from sdar_gym.tasks import Panel, load_panel, make_panel
 
+OPENAI = "openai:"
+
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
@@ -19,7 +21,11 @@ class EvalOptions:
     env: str | None = None
     """Gymnasium id; by default the environment of the run, else sdar_gym/ALFWorldMini-v0."""
     agent: str = "oracle"
-    """oracle, random, a run folder, a model folder, tiny, or a hub id."""
+    """oracle, random, a run folder, a model folder, tiny, a hub id, or openai:MODEL at an endpoint."""
+    backend: str = "hf"
+    """Engine of a model: hf (in this process), vllm, or vllm_server (which then serves that model)."""
+    backend_options: tuple[str, ...] = ()
+    """Settings of the engine, such as `base_url=http://localhost:8000` (docs/backends.md)."""
     panel: str | None = None
     """A split (all of it, or its first --episodes), or a panel.json; by default the evaluation split."""
     episodes: int | None = None
@@ -67,10 +73,17 @@ def run(arguments: Sequence[str]) -> None:
 
 def _check(options: EvalOptions) -> None:
     """Refuse what would fail only after the work is done."""
+    from sdar_agents.backends import check_backend
+
     if options.json is not None and not Path(options.json).absolute().parent.is_dir():
         raise ValueError(f"--json {options.json}: its folder does not exist")
     if options.batch < 1:
         raise ValueError(f"--batch must be at least 1, got {options.batch}")
+    check_backend(options.backend)
+    if options.backend == "openai" and not options.agent.startswith(OPENAI):
+        raise ValueError("which model does the endpoint serve? write --agent openai:MODEL")
+    if options.backend != "hf" and options.agent in ("oracle", "random"):
+        raise ValueError(f"--agent {options.agent} plays by rule and needs no --backend {options.backend}")
     if options.temperature < 0:
         raise ValueError(f"--temperature must not be negative, got {options.temperature}")
 
@@ -103,15 +116,16 @@ def _panel(env_id: str, options: EvalOptions) -> tuple[Panel, dict[str, Any]]:
 
 
 def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
-    from sdar_agents.backends.hf import HFBackend
+    from sdar_agents.backends.make import agent_engine
     from sdar_agents.checkpoint import latest_checkpoint
     from sdar_agents.config import preset_config, read_config
     from sdar_agents.episode import Sampling
     from sdar_agents.evaluate import evaluate_policy
-    from sdar_agents.policy import load_policy
     from sdar_agents.rollout import EnvPool, RolloutSettings, make_agent_env
     from sdar_agents.setup import make_context, resolve_device, resolve_style
 
+    if options.agent.startswith(OPENAI):
+        options = _with_endpoint(options)
     folder = Path(options.agent).expanduser()
     is_run = (folder / "checkpoints").is_dir() or (folder / "panel.json").is_file()
     config = read_config(folder) if is_run else replace(preset_config("quickstart", "grpo"), model=options.agent)
@@ -131,8 +145,13 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
         data, env_options = options.data or config.data, options.env_options or config.env_options
         options = replace(options, data=data, env_options=env_options)
     panel, settings = _panel(env_id, options)
-    device = resolve_device(config.device)
-    model, tokenizer = load_policy(model_source, dtype=config.dtype, device=device)
+    backend, tokenizer = agent_engine(
+        options.backend,
+        source=model_source,
+        settings=options.backend_options,
+        dtype=config.dtype,
+        device=resolve_device(config.device),
+    )
     style = resolve_style(config.prompt_style, config.model)
     context = make_context(config, tokenizer)[0] if options.skills else None
     if options.skills and context is None:
@@ -141,7 +160,7 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
         panel,
         agent=options.agent + (" with skills" if options.skills else ""),
         pool=EnvPool(lambda: make_agent_env(env_id, style, **settings)),
-        backend=HFBackend(model, tokenizer),
+        backend=backend,
         tokenizer=tokenizer,
         settings=RolloutSettings(
             env_id=env_id,
@@ -153,4 +172,17 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
         seed=f"{options.seed}/eval",
         batch=options.batch,
     )
+    backend.close()
     return result.to_json()
+
+
+def _with_endpoint(options: EvalOptions) -> EvalOptions:
+    """The options of an endpoint's model: it takes long prompts, and answers with tags."""
+    return replace(
+        options,
+        backend="openai",
+        backend_options=(*options.backend_options, f"model={options.agent.removeprefix(OPENAI)}"),
+        max_prompt_tokens=options.max_prompt_tokens or 8_192,
+        max_response_tokens=options.max_response_tokens or 1_024,
+        prompt_style=options.prompt_style or "tagged",
+    )
