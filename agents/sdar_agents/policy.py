@@ -88,18 +88,19 @@ def load_policy(
 
 
 def load_tokenizer(model: str) -> ChatTokenizer:
-    """A model's tokenizer alone.
+    """The tokenizer of a model, for engines that hold the weights elsewhere.
 
     Raises:
-        ModelError: it cannot be read.
+        ModelError: no such folder or hub id, or no tokenizer in it.
     """
     from transformers import AutoTokenizer
 
     source = bundled_tiny() if model == TINY else Path(model).expanduser()
     try:
-        return ChatTokenizer(AutoTokenizer.from_pretrained(str(source) if source.exists() else model), source=model)
-    except (OSError, KeyError) as error:
+        found = AutoTokenizer.from_pretrained(str(source) if source.is_dir() else model)
+    except (OSError, KeyError, ValueError) as error:
         raise ModelError(f"cannot load the tokenizer of {model!r}: {str(error).splitlines()[0]}") from error
+    return ChatTokenizer(found, source=model)
 
 
 def bundled_tiny() -> Path:

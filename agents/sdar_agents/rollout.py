@@ -222,9 +222,9 @@ async def _play_once(
     answer: EnvTurn = await _Wait(Call("reset", assignment.task_id))
     skill_text, skill_ids = _skills(table.context, answer.info)
     while not (answer.terminated or answer.truncated):
-        student, teacher = _prompt_ids(answer.info["prompt"], skill_text, table, counts)
+        message, student, teacher = _prompts(answer.info["prompt"], skill_text, table, counts)
         draws = draw_seed(table.seed, number, len(turns))
-        request = Request(next(_numbers), student, table.settings.sampling, draws, conversation)
+        request = Request(next(_numbers), student, table.settings.sampling, draws, conversation, message)
         completion: Completion = await _Wait(request)
         answer = await _Wait(Call("step", completion.text))
         turns.append(
@@ -265,18 +265,19 @@ def _skills(context: PrivilegedContext | None, info: dict[str, Any]) -> tuple[st
     return rendering.text, tuple(rendering.skill_ids)
 
 
-def _prompt_ids(
+def _prompts(
     prompt: Prompt, skill_text: str, table: _Table, counts: RolloutCounts
-) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """The student's prompt, and the teacher's where one is asked for; what was cut is counted."""
+) -> tuple[str, tuple[int, ...], tuple[int, ...] | None]:
+    """The student's prompt as text and ids, and the teacher's ids where asked for; what was cut is counted."""
     settings, tokenizer = table.settings, table.tokenizer
     fitted = fit(prompt, budget_tokens=settings.max_prompt_tokens, count_tokens=tokenizer.count)
     counts.dropped_history += fitted.dropped_history
     counts.dropped_admissible += fitted.dropped_admissible
-    student = tokenizer.prompt_ids(fitted.prompt.render(skill_text if settings.student_skills else ""))
+    message = fitted.prompt.render(skill_text if settings.student_skills else "")
+    student = tokenizer.prompt_ids(message)
     if not settings.teacher_prompts:
-        return student, None
-    return student, tokenizer.prompt_ids(fitted.prompt.render(skill_text))
+        return message, student, None
+    return message, student, tokenizer.prompt_ids(fitted.prompt.render(skill_text))
 
 
 # ---- all episodes together -------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ import gymnasium as gym
 import torch
 from gymnasium.envs.registration import load_env_creator
 
+from sdar_agents.backends import check_backend
 from sdar_agents.backends.base import Backend
-from sdar_agents.backends.hf import HFBackend
+from sdar_agents.backends.make import make_backend
 from sdar_agents.checkpoint import checkpoints
 from sdar_agents.config import ConfigError, TrainConfig, learner_name, read_config, to_json
 from sdar_agents.distributed import World, join_world, launched_size, local_device, shard
@@ -129,7 +130,14 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
         ),
         reference=reference,
         teacher=teacher,
-        backend=HFBackend(model, tokenizer),
+        backend=make_backend(
+            config.backend,
+            model=model,
+            tokenizer=tokenizer,
+            source=config.model,
+            settings=config.backend_options,
+            dtype=config.dtype,
+        ),
         pool=EnvPool(
             partial(make_agent_env, config.env, style, **options), config.env_workers, config.env_timeout_seconds
         ),
@@ -186,6 +194,7 @@ def check_names(config: TrainConfig) -> None:
         raise ConfigError(unknown("environment", config.env, SUITE))
     if config.retriever not in RETRIEVERS and ":" not in config.retriever:
         raise ConfigError(unknown("retriever", config.retriever, RETRIEVERS))
+    check_backend(config.backend)
     if config.prompt_style != "auto":
         prompt_style(config.prompt_style)
     check_env_workers(config.env_workers)

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -74,6 +74,7 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
     probe_longest_rows(run)
     with (
         closing(run.pool),
+        closing(run.backend),
         _log(run, start, console) as log,
         _finish_step_on_interrupt(log) as interrupted,
     ):
@@ -133,7 +134,7 @@ def collect(run: Run, step: int, clock: PhaseClock) -> tuple[Rollout, RolloutCou
 
     def play_mine() -> tuple[Rollout, RolloutCounts]:
         own = RolloutCounts()
-        with put_together(run.model):
+        with _generating(run):
             rollout = play(
                 [assignment for assignment in assignments if assignment.group in mine],
                 pool=run.pool,
@@ -159,17 +160,26 @@ def collect(run: Run, step: int, clock: PhaseClock) -> tuple[Rollout, RolloutCou
     return rollout, counts
 
 
+def _generating(run: Run) -> AbstractContextManager[None]:
+    """What the engine needs around its work: whole weights, if it generates with the trained module."""
+    return put_together(run.model) if run.backend.shares_module else nullcontext()
+
+
 def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: PhaseClock) -> dict[str, float]:
     """Score the rows of a step, let the learner prepare them, update the weights; the step's metrics."""
     episodes, counts = collected[0].episodes, collected[1]
     batch = collate(episodes, pad_id=run.tokenizer.pad_id)
+    # An engine on the same GPU makes room for the update, and takes over its weights after it: what it remembers was
+    # computed with the weights before.
+    run.backend.sleep()
     with clock.phase("score"):
         batch = scored(run, batch)
     batch = run.config.learner.prepare(batch, step)
     with clock.phase("update"):
         learned = update(run, batch, step, clock)
-    # What the engine remembers was computed with the weights before.
-    run.backend.load_weights(run.model)
+    with clock.phase("sync"):
+        run.backend.wake_up()
+        run.backend.load_weights(run.model)
     clock.seconds["update"] -= clock.seconds["teacher"]
     return {
         **_episode_metrics(episodes, counts, run),
@@ -232,7 +242,7 @@ def evaluate(run: Run) -> dict[str, Any]:
 
 def _evaluation(run: Run, *, skills: bool) -> Evaluation:
     sampling = replace(run.rollout.sampling, temperature=run.config.eval_temperature)
-    with put_together(run.model):
+    with _generating(run):
         return _panel_result(run, replace(run.rollout, sampling=sampling, student_skills=skills, teacher_prompts=False))
 
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from sdar_agents.backends.base import Backend, BackendError, Finished, Request
+from sdar_agents.backends.base import Backend, BackendError, BackendSetup, Finished, Request, check_length
 from sdar_agents.backends.hf_batch import LockStepEngine
 from sdar_agents.backends.hf_continuous import ContinuousEngine
+from sdar_agents.backends.options import read_options
 from sdar_agents.tokens import ChatTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class HFOptions:
+    """Settings of the engine in this process.
+
+    Attributes:
+        max_batch_tokens: Prompt and response tokens that are in flight or kept at once; more waits its turn.
+    """
+
+    max_batch_tokens: int = 65_536
 
 
 class HFBackend(Backend):
@@ -20,6 +34,15 @@ class HFBackend(Backend):
         whole_batches_because: Why this model is not batched continuously; None if it is.
     """
 
+    shares_module: ClassVar[bool] = True
+
+    @classmethod
+    def from_setup(cls, setup: BackendSetup, settings: Sequence[str]) -> HFBackend:
+        options = read_options(HFOptions, settings, backend="hf")
+        if setup.model is None:
+            raise BackendError("the engine `hf` generates with a module in this process, and none was loaded")
+        return cls(setup.model, setup.tokenizer, max_batch_tokens=options.max_batch_tokens)
+
     def __init__(self, model: Any, tokenizer: ChatTokenizer, *, max_batch_tokens: int = 65_536) -> None:
         """Args:
         max_batch_tokens: Bound of the memory: prompt and response tokens in flight or kept; more waits its turn.
@@ -31,12 +54,7 @@ class HFBackend(Backend):
         self._context = getattr(model.config, "max_position_embeddings", None)
 
     def add(self, request: Request) -> None:
-        needed = len(request.prompt_ids) + request.sampling.max_tokens
-        if self._context is not None and needed > self._context:
-            raise BackendError(
-                f"a prompt of {len(request.prompt_ids)} tokens and a response of {request.sampling.max_tokens} do not "
-                f"fit the model's context of {self._context}: lower --max-prompt-tokens or --max-response-tokens"
-            )
+        check_length(request, self._context)
         self._engine.add(request)
 
     def step(self) -> list[Finished]:

@@ -12,6 +12,8 @@ from typing import Any
 from sdar_agents.options import parse
 from sdar_gym.tasks import Panel, load_panel, make_panel
 
+OPENAI = "openai:"
+
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
@@ -20,7 +22,11 @@ class EvalOptions:
     env: str | None = None
     """Gymnasium id; by default the environment of the run, else sdar_gym/ALFWorldMini-v0."""
     agent: str = "oracle"
-    """oracle, random, a run folder, a model folder, tiny, or a hub id."""
+    """oracle, random, a run folder, a model folder, tiny, a hub id, or openai:MODEL at an endpoint."""
+    backend: str = "hf"
+    """Engine of a model: hf (in this process), vllm, or vllm_server (which then serves that model)."""
+    backend_options: tuple[str, ...] = ()
+    """Settings of the engine, such as `base_url=http://localhost:8000` (docs/backends.md)."""
     panel: str | None = None
     """A split (all of it, or its first --episodes), or a panel.json; by default the evaluation split."""
     episodes: int | None = None
@@ -77,6 +83,8 @@ def run(arguments: Sequence[str]) -> None:
 
 def _check(options: EvalOptions) -> None:
     """Refuse what would fail only after the work is done."""
+    from sdar_agents.backends import check_backend
+
     if options.json is not None and not Path(options.json).absolute().parent.is_dir():
         raise ValueError(f"--json {options.json}: its folder does not exist")
     if options.batch < 1:
@@ -87,6 +95,11 @@ def _check(options: EvalOptions) -> None:
         check_env_workers(options.env_workers)
     if options.env_timeout_seconds is not None and not options.env_timeout_seconds > 0:
         raise ValueError(f"--env-timeout-seconds must be above 0, got {options.env_timeout_seconds}")
+    check_backend(options.backend)
+    if options.backend == "openai" and not options.agent.startswith(OPENAI):
+        raise ValueError("which model does the endpoint serve? write --agent openai:MODEL")
+    if options.backend != "hf" and options.agent in ("oracle", "random"):
+        raise ValueError(f"--agent {options.agent} plays by rule and needs no --backend {options.backend}")
     if options.temperature < 0:
         raise ValueError(f"--temperature must not be negative, got {options.temperature}")
 
@@ -119,16 +132,17 @@ def _panel(env_id: str, options: EvalOptions) -> tuple[Panel, dict[str, Any]]:
 
 
 def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
-    from sdar_agents.backends.hf import HFBackend
+    from sdar_agents.backends.make import agent_engine
     from sdar_agents.checkpoint import open_checkpoint
     from sdar_agents.config import preset_config, read_config
     from sdar_agents.env_hosts import EnvPool, make_agent_env
     from sdar_agents.episode import Sampling
     from sdar_agents.evaluate import evaluate_policy
-    from sdar_agents.policy import load_policy
     from sdar_agents.rollout import RolloutSettings
     from sdar_agents.setup import compute_dtype, make_context, resolve_device, resolve_style
 
+    if options.agent.startswith(OPENAI):
+        options = _with_endpoint(options)
     folder = Path(options.agent).expanduser()
     is_run = (folder / "checkpoints").is_dir() or (folder / "panel.json").is_file()
     config = read_config(folder) if is_run else replace(preset_config("quickstart", "grpo"), model=options.agent)
@@ -149,8 +163,13 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
         options = replace(options, data=data, env_options=env_options)
     panel, settings = _panel(env_id, options)
     device = resolve_device(config.device)
-    dtype = str(compute_dtype(config.dtype, device)).removeprefix("torch.")
-    model, tokenizer = load_policy(model_source, dtype=dtype, device=device)
+    backend, tokenizer = agent_engine(
+        options.backend,
+        source=model_source,
+        settings=options.backend_options,
+        dtype=str(compute_dtype(config.dtype, device)).removeprefix("torch."),
+        device=device,
+    )
     style = resolve_style(config.prompt_style, config.model)
     context = make_context(config, tokenizer)[0] if options.skills else None
     if options.skills and context is None:
@@ -164,7 +183,7 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
         panel,
         agent=options.agent + (" with skills" if options.skills else ""),
         pool=pool,
-        backend=HFBackend(model, tokenizer),
+        backend=backend,
         tokenizer=tokenizer,
         settings=RolloutSettings(
             env_id=env_id,
@@ -177,4 +196,17 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
         batch=options.batch,
     )
     pool.close()
+    backend.close()
     return result.to_json()
+
+
+def _with_endpoint(options: EvalOptions) -> EvalOptions:
+    """The options of an endpoint's model: it takes long prompts, and answers with tags."""
+    return replace(
+        options,
+        backend="openai",
+        backend_options=(*options.backend_options, f"model={options.agent.removeprefix(OPENAI)}"),
+        max_prompt_tokens=options.max_prompt_tokens or 8_192,
+        max_response_tokens=options.max_response_tokens or 1_024,
+        prompt_style=options.prompt_style or "tagged",
+    )
