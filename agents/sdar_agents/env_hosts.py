@@ -20,6 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -183,7 +184,7 @@ class ThreadHost(EnvHost):
                 answers.append(answer)
         now = time.monotonic()
         for seat in [seat for seat, t in self._threads.items() if t.deadline is not None and t.deadline <= now]:
-            answers.append(Answer(seat, _too_slow(self.timeout_seconds)))
+            answers.append(Answer(seat, too_slow(self.timeout_seconds)))
             self.renew(seat)
         return answers
 
@@ -233,7 +234,7 @@ class ProcessHost(EnvHost):
             answers.append(Answer(busy[pipe], self._receive(busy[pipe])))
         now = time.monotonic()
         for seat in [seat for seat, w in self._workers.items() if w.deadline is not None and w.deadline <= now]:
-            answers.append(Answer(seat, _too_slow(self.timeout_seconds)))
+            answers.append(Answer(seat, too_slow(self.timeout_seconds)))
             self.renew(seat)
         return answers
 
@@ -278,8 +279,13 @@ class ProcessHost(EnvHost):
         return result
 
 
-ENV_HOSTS: dict[str, type[EnvHost]] = {"inline": InlineHost, "threads": ThreadHost, "processes": ProcessHost}
-"""Name on the command line -> where environments step."""
+ENV_HOSTS: dict[str, type[EnvHost] | str] = {
+    "inline": InlineHost,
+    "threads": ThreadHost,
+    "processes": ProcessHost,
+    "ray": "sdar_agents.ray_host:RayHost",
+}
+"""Name on the command line -> where environments step; a string where it needs a package of an extra."""
 
 
 @dataclass(slots=True)
@@ -351,6 +357,9 @@ def make_env_host(name: str, make: MakeEnv, *, preferred: str, timeout_seconds: 
     check_env_workers(name)
     host, _, seats = name.partition(":")
     kind = ENV_HOSTS[preferred if host == "auto" else host]
+    if isinstance(kind, str):
+        module, _, attribute = kind.partition(":")
+        kind = getattr(import_module(module), attribute)
     return kind(make, seats=int(seats) if seats else None, timeout_seconds=timeout_seconds)
 
 
@@ -409,15 +418,21 @@ def _serve_process(make: MakeEnv, pipe: Connection) -> None:
             call = pipe.recv()
         except (EOFError, OSError):
             break
-        result: EnvTurn | Exception
-        try:
-            if env is None:
-                env = make()
-            result = _do(env, call)
-        except (Exception, SystemExit) as error:
-            result = as_failure(error)
-        pipe.send_bytes(_pickled(result))
+        env, message = serve_call(make, env, call)
+        pipe.send_bytes(message)
     _close(env)
+
+
+def serve_call(make: MakeEnv, env: TextEnvironment | None, call: Call) -> tuple[TextEnvironment | None, bytes]:
+    """Do a call in a process of the environment's own, making it if there is none yet; the pickled result."""
+    result: EnvTurn | Exception
+    try:
+        if env is None:
+            env = make()
+        result = _do(env, call)
+    except (Exception, SystemExit) as error:
+        result = as_failure(error)
+    return env, _pickled(result)
 
 
 def _pickled(result: EnvTurn | Exception) -> bytes:
@@ -435,5 +450,6 @@ def _first_deadline(deadlines: list[float | None], timeout_seconds: float) -> fl
     return min([time.monotonic() + timeout_seconds, *(each for each in deadlines if each is not None)])
 
 
-def _too_slow(seconds: float) -> EnvCrash:
+def too_slow(seconds: float) -> EnvCrash:
+    """What a call is answered with that outlasts its time."""
     return EnvCrash(f"no answer within {seconds:g} seconds (--env-timeout-seconds)")

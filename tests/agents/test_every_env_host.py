@@ -25,7 +25,7 @@ from tests.agents.fragile import ENV, Fault, make_fragile
 
 # Two groups of two and a lone third; with two seats in processes, later episodes wait for a seat.
 ASSIGNMENTS = [Assignment(t, g) for t, g in (("train/3-7", 0), ("train/3-7", 0), ("train/2-0", 1), ("train/1-6", 2))]
-WORKERS = {"inline": "inline", "threads": "threads", "processes": "processes:2"}
+WORKERS = {"inline": "inline", "threads": "threads", "processes": "processes:2", "ray": "ray:2"}
 INTERRUPTIBLE = sorted(set(ENV_HOSTS) - {"inline"})
 SETTINGS = RolloutSettings(env_id=ENV, sampling=Sampling(max_tokens=8), max_prompt_tokens=300)
 DELAYS = tuple(Fault(a.task_id, turn, "delay", times=99) for a in ASSIGNMENTS for turn in range(11))
