@@ -3,8 +3,8 @@
 python benchmarks/alfworld_oracle.py --data ~/alfworld
 
 The official expert (`AlfredExpert` with `HandCodedTWAgent`, extra `alfworld`) plays some ten commands a second, so it
-plays a sample only: equally many of the published games of each task type and split, and generated ones.
-`--expert 0 --mini 0` leaves it out.
+plays a sample only: equally many of the published games of each task type and split, games of the mini world, and
+generated rooms. `--expert 0 --mini 0 --rooms 0` leaves it out.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sdar_gym.envs.alfworld.folder import GameFolder, find_games
 from sdar_gym.envs.alfworld.game_file import GameFile, read_game_file
 from sdar_gym.envs.alfworld.mini import write_games
 from sdar_gym.envs.alfworld.oracle import next_command
+from sdar_gym.envs.alfworld.rooms.games import RoomGames
 
 # Three times what the oracle ever needs: a game that takes more goes in circles.
 _ORACLE_LIMIT = 60
@@ -53,7 +54,8 @@ def main() -> None:
     parser.add_argument("--data", help="folder of the published games; by default ALFWORLD_DATA")
     parser.add_argument("--random", type=int, nargs="*", default=[10, 30, 100], help="numbers of random commands")
     parser.add_argument("--expert", type=int, default=72, help="real games that the official expert plays")
-    parser.add_argument("--mini", type=int, default=18, help="generated games that the official expert plays")
+    parser.add_argument("--mini", type=int, default=18, help="games of the mini world that the official expert plays")
+    parser.add_argument("--rooms", type=int, default=24, help="generated rooms that the official expert plays")
     parser.add_argument("--seed", type=int, default=0, help="decides the random commands and the expert's games")
     arguments = parser.parse_args()
     try:
@@ -66,11 +68,15 @@ def main() -> None:
         report_random_play(folder, task_ids, arguments.random, arguments.seed)
     if arguments.expert:
         chosen = spread(task_ids, random.Random(arguments.seed))[: arguments.expert]
-        report_expert("real", [folder.load(task_id) for task_id in chosen], arguments.seed)
+        report_expert("published", [folder.load(task_id) for task_id in chosen], arguments.seed)
     if arguments.mini:
         with tempfile.TemporaryDirectory() as place:
             paths = write_games(place, arguments.mini, arguments.seed)
-            report_expert("generated", [read_game_file(path) for path in paths], arguments.seed)
+            report_expert("the mini world's", [read_game_file(path) for path in paths], arguments.seed)
+    if arguments.rooms:
+        with tempfile.TemporaryDirectory() as place:
+            paths = RoomGames().write(place, arguments.rooms, arguments.seed)
+            report_expert("generated rooms'", [read_game_file(path) for path in paths], arguments.seed)
 
 
 def follow_oracle(game: Game, engine: NativeEngine, times: list[float] | None = None) -> Play:

@@ -5,6 +5,7 @@ Needs gymnasium and numpy only; an environment's own dependencies are imported w
 
 from sdar_gym.batch import BatchMisuseError, SlotError, SlotTurn, TextBatch
 from sdar_gym.check import ContractError, check_text_env
+from sdar_gym.errors import TaskError
 from sdar_gym.registration import SUITE, SuiteEntry, UnknownEnvError, fork, make, make_vec, text_env
 from sdar_gym.spaces import FreeText
 from sdar_gym.tasks import Panel, PanelError, load_panel, make_panel
@@ -28,6 +29,7 @@ __all__ = [
     "SlotTurn",
     "SuiteEntry",
     "TaggedAction",
+    "TaskError",
     "TextBatch",
     "TextEnv",
     "TurnInfo",

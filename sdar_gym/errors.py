@@ -31,3 +31,11 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
 def _bare(name: str) -> str:
     return name.rpartition("/")[2].lower()
+
+
+class TaskError(Exception):
+    """A task that cannot be played before somebody mends something; the text says what.
+
+    A rollout raises it at once. Any other exception of an environment counts as a crash of that environment, which
+    is retried.
+    """

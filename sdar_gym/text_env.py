@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self, TypedDict
+from typing import Any, ClassVar, Literal, Self, TypedDict
 
 import gymnasium as gym
 
+from sdar_gym.errors import TaskError
 from sdar_gym.spaces import FreeText
 
 
@@ -37,7 +38,10 @@ class TurnInfo(TypedDict):
 MANDATORY_INFO: tuple[str, ...] = tuple(TurnInfo.__annotations__)
 
 
-class UnknownTaskError(KeyError):
+Host = Literal["inline", "threads", "processes"]
+
+
+class UnknownTaskError(TaskError, KeyError):
     """A task id or split that the environment does not have."""
 
     def __str__(self) -> str:
@@ -56,6 +60,10 @@ class TextEnv(gym.Env[str, str]):
 
     splits: ClassVar[tuple[str, ...]] = ("train",)
     """Names that `task_ids` accepts; the first is the one that seeds draw from."""
+
+    host: Host = "inline"
+    """Where a rollout best steps it: `inline` if it only computes, and quickly; `threads` if it waits, such as for a
+    server; `processes` if it computes for long, leaks, or may take its process down. An instance may set its own."""
 
     def __init__(self) -> None:
         self.observation_space = FreeText()

@@ -40,7 +40,14 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    run: Path, *, step: int, model: Any, tokenizer: ChatTokenizer, training: Mapping[str, Any], keep: int
+    run: Path,
+    *,
+    step: int,
+    model: Any,
+    tokenizer: ChatTokenizer,
+    training: Mapping[str, Any],
+    keep: int,
+    weights: Mapping[str, torch.Tensor] | None = None,
 ) -> Checkpoint:
     """Write a checkpoint beside the others, then drop all but the newest `keep`.
 
@@ -48,6 +55,7 @@ def save_checkpoint(
     leaves either the whole checkpoint or none, and the previous one intact.
 
     Args:
+        weights: Whole weights of a sharded model; by default the model's own.
         training: Optimizer state and whatever else is not weights; tensors and plain values only.
 
     Raises:
@@ -60,7 +68,7 @@ def save_checkpoint(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        model.save_pretrained(partial / "model")
+        model.save_pretrained(partial / "model", **({} if weights is None else {"state_dict": weights}))
         tokenizer.save(partial / "model")
         torch.save(dict(training), partial / "training.pt")
         (partial / MARKER).write_text(json.dumps({"step": step}), encoding="utf-8")

@@ -62,4 +62,8 @@ def _is_ours(error: BaseException) -> bool:
     while trace is not None:
         module = str(trace.tb_frame.f_globals.get("__name__", ""))
         trace = trace.tb_next
-    return module.split(".")[0] in ("sdar_agents", "sdar_gym", "sdar_skills") and type(error) is not KeyError
+    ours = ("sdar_agents", "sdar_gym", "sdar_skills")
+    # Compiled code of torch raises plain RuntimeErrors, which seem to come from the line of ours that called it.
+    if isinstance(error, RuntimeError) and type(error).__module__.split(".")[0] not in ours:
+        return False
+    return module.split(".")[0] in ours and type(error) is not KeyError

@@ -45,7 +45,8 @@ class TrainConfig:
     tuning: Literal["full", "lora"] = "full"
     """Train all weights, or low-rank adapters (needs the extra `lora`)."""
     dtype: str = "auto"
-    """float32, bfloat16, ... or auto: float32 on CPU, the checkpoint's own on GPU."""
+    """What layers compute in: float32, bfloat16, ... or auto: float32 on CPU, bfloat16 on GPU. Weights that are trained
+    are kept in float32."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ... or auto: a GPU if there is one."""
     activation_checkpointing: bool = False

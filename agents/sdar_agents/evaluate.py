@@ -10,9 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from sdar_agents.backends.base import Backend
+from sdar_agents.distributed import ALONE, World
+from sdar_agents.env_hosts import EnvPool
 from sdar_agents.episode import Episode
 from sdar_agents.intervals import wilson
-from sdar_agents.rollout import Assignment, EnvPool, RolloutSettings, draw_seed, play
+from sdar_agents.rollout import Assignment, Rollout, RolloutError, RolloutSettings, draw_seed, joined, play
 from sdar_agents.teacher import PrivilegedContext
 from sdar_agents.tokens import ChatTokenizer
 from sdar_gym.registration import make, text_env
@@ -28,7 +30,8 @@ class Evaluation:
     Attributes:
         env, agent, panel, panel_hash: What was played by whom; the hash says exactly which tasks.
         behaviour_hash: By which rules; None where the environment does not state it.
-        n: Episodes; every task of the panel once.
+        n: Episodes; every task of the panel once, less those that failed.
+        failed: Tasks that could not be played, because their environment crashed twice. They count nowhere.
         success_rate: Share solved.
         interval: Its 95 % Wilson score interval.
         score_mean: Mean final score, 0 to 1.
@@ -44,6 +47,7 @@ class Evaluation:
     panel_hash: str
     behaviour_hash: str | None
     n: int
+    failed: tuple[str, ...]
     success_rate: float
     interval: tuple[float, float]
     score_mean: float
@@ -66,11 +70,19 @@ class _Outcome:
 
 
 def summarise(
-    episodes: Sequence[Episode], *, panel: Panel, behaviour_hash: str | None, agent: str, seconds: float
+    episodes: Sequence[Episode],
+    *,
+    panel: Panel,
+    behaviour_hash: str | None,
+    agent: str,
+    seconds: float,
+    failed: Sequence[str] = (),
 ) -> Evaluation:
     """The evaluation that recorded episodes amount to."""
     outcomes = [_Outcome(e.task_type, e.success, e.score, len(e.turns)) for e in episodes]
-    return _evaluation(outcomes, panel=panel, behaviour_hash=behaviour_hash, agent=agent, seconds=seconds)
+    return _evaluation(
+        outcomes, panel=panel, behaviour_hash=behaviour_hash, agent=agent, seconds=seconds, failed=failed
+    )
 
 
 def evaluate_policy(
@@ -84,32 +96,47 @@ def evaluate_policy(
     context: PrivilegedContext | None,
     seed: str,
     batch: int = 128,
+    world: World = ALONE,
 ) -> Evaluation:
     """Play a panel with a model; `settings.student_skills` says whether its prompt shows the skills.
 
     Args:
         seed: Of the sampling; the same seed makes evaluations comparable draw by draw.
         batch: Episodes played at once; the result does not depend on it.
+        world: The processes that share out the panel; each gets the whole result.
+
+    Raises:
+        RolloutError: no task could be played.
     """
-    begin, episodes = time.perf_counter(), list[Episode]()
+    begin = time.perf_counter()
     assignments = [Assignment(task, group) for group, task in enumerate(panel.task_ids)]
-    for first in range(0, len(assignments), batch):
-        episodes += play(
-            assignments[first : first + batch],
-            pool=pool,
-            backend=backend,
-            tokenizer=tokenizer,
-            settings=settings,
-            context=context if settings.student_skills else None,
-            seed=seed,
-            first=first,
+
+    def play_mine() -> Rollout:
+        mine = world.share(range(len(assignments)))
+        return joined(
+            play(
+                assignments[first : min(first + batch, mine[-1] + 1)],
+                pool=pool,
+                backend=backend,
+                tokenizer=tokenizer,
+                settings=settings,
+                context=context if settings.student_skills else None,
+                seed=seed,
+                first=first,
+            )
+            for first in mine[::batch]
         )
+
+    rollout = joined(world.together(play_mine))
+    if not rollout.episodes:
+        raise RolloutError(f"no task of the panel {panel.name} could be played: {rollout.failures[0]}")
     return summarise(
-        episodes,
+        rollout.episodes,
         panel=panel,
-        behaviour_hash=text_env(pool.take(1)[0]).behaviour_hash,
+        behaviour_hash=text_env(pool.example).behaviour_hash,
         agent=agent,
         seconds=time.perf_counter() - begin,
+        failed=[failure.task_id for failure in rollout.failures],
     )
 
 
@@ -153,7 +180,13 @@ def _random_action(info: dict[str, Any], generator: np.random.Generator) -> str:
 
 
 def _evaluation(
-    outcomes: Sequence[_Outcome], *, panel: Panel, behaviour_hash: str | None, agent: str, seconds: float
+    outcomes: Sequence[_Outcome],
+    *,
+    panel: Panel,
+    behaviour_hash: str | None,
+    agent: str,
+    seconds: float,
+    failed: Sequence[str] = (),
 ) -> Evaluation:
     solved = sum(outcome.success for outcome in outcomes)
     by_type = {
@@ -168,6 +201,7 @@ def _evaluation(
         panel_hash=panel.hash,
         behaviour_hash=behaviour_hash,
         n=count,
+        failed=tuple(failed),
         success_rate=solved / count,
         interval=wilson(solved, count),
         score_mean=sum(outcome.score for outcome in outcomes) / count,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from sdar_agents.distributed import load_full_model_state
 from sdar_agents.learners.base import TokenScores
 from sdar_agents.tokens import ChatTokenizer
+from sdar_agents.tree_attention import register_tree_attention
 
 Tuning = Literal["full", "lora"]
 TINY = "tiny"
@@ -35,7 +38,13 @@ class LoraSettings:
 
 
 def load_policy(
-    model: str, *, dtype: str = "auto", device: str = "cpu", tuning: Tuning = "full", lora: LoraSettings | None = None
+    model: str,
+    *,
+    dtype: str = "auto",
+    device: str = "cpu",
+    tuning: Tuning = "full",
+    lora: LoraSettings | None = None,
+    seed: int = 0,
 ) -> tuple[Any, ChatTokenizer]:
     """A causal language model and its tokenizer.
 
@@ -43,6 +52,7 @@ def load_policy(
         model: `tiny` (the bundled one), a folder with transformers files, or a hub id.
         dtype: `auto` (the checkpoint's on GPU, float32 on CPU, where half precision is slower), or a torch name.
         tuning: Train all weights, or adapters only.
+        seed: Of the adapters' first weights.
 
     Raises:
         ModelError: no such folder or hub id, files that do not load, or no chat template.
@@ -52,6 +62,8 @@ def load_policy(
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     source = str(bundled_tiny()) if model == TINY else model
+    # The same as sdpa but for packed rows, see `tree_attention`.
+    attention = register_tree_attention() if device.startswith("cuda") else "sdpa"
     looks_local = model != TINY and (source.startswith((".", "/", "~")) or Path(source).exists())
     folder = Path(source).expanduser()
     # A folder of adapters names its base model; transformers loads both.
@@ -60,7 +72,7 @@ def load_policy(
     try:
         tokenizer = ChatTokenizer(AutoTokenizer.from_pretrained(str(folder) if looks_local else source), source=model)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder) if looks_local else source, dtype=_dtype(dtype, device), attn_implementation="sdpa"
+            str(folder) if looks_local else source, dtype=_dtype(dtype, device), attn_implementation=attention
         )
     except (OSError, KeyError) as error:
         raise ModelError(
@@ -71,7 +83,7 @@ def load_policy(
     # Dropout would make old and new log-probabilities differ for no reason.
     loaded.eval()
     if tuning == "lora":
-        loaded = with_lora(loaded, lora or LoraSettings())
+        loaded = with_lora(loaded, lora or LoraSettings(), seed=seed)
     return loaded, tokenizer
 
 
@@ -103,16 +115,19 @@ def bundled_tiny() -> Path:
     return folder
 
 
-def with_lora(model: Any, settings: LoraSettings) -> Any:
-    """The model with adapters on its linear layers; only they are trained."""
+def with_lora(model: Any, settings: LoraSettings, *, seed: int) -> Any:
+    """The model with adapters on its linear layers; only they are trained. The same seed, the same first weights."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise ModelError('LoRA needs peft: pip install "sdar-gym[lora]"') from error
-    return get_peft_model(
-        model,
-        LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear", task_type="CAUSAL_LM"),
+    adapters = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
     )
+    # peft draws from the global generators; what else is drawn from them must not notice.
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return get_peft_model(model, adapters)
 
 
 class WithoutAdapters:
@@ -151,13 +166,17 @@ def move_towards(average: Any, model: Any, decay: float) -> None:
 def load_weights(model: Any, folder: Path) -> None:
     """Take over the weights that `save_pretrained` wrote: all of them, or the adapters of a LoRA model."""
     if hasattr(model, "disable_adapter"):
-        from peft import set_peft_model_state_dict
         from safetensors.torch import load_file
 
-        set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+        # peft's files leave out the adapter's name, which is "default" in the module.
+        saved = load_file(folder / "adapter_model.safetensors")
+        named = {re.sub(r"\.(lora_[AB])\.", r".\1.default.", name): value for name, value in saved.items()}
+        load_full_model_state(model, named, partial=True)
         return
-    saved = type(model).from_pretrained(folder, dtype=next(model.parameters()).dtype)
-    model.load_state_dict(saved.state_dict())
+    from transformers import AutoModelForCausalLM
+
+    saved_model = AutoModelForCausalLM.from_pretrained(folder, dtype=next(model.parameters()).dtype)
+    load_full_model_state(model, saved_model.state_dict())
 
 
 def score(

@@ -1,23 +1,40 @@
-"""Playing many episodes at once: environments step in turn, their prompts meet in one generation batch."""
+"""Playing many episodes at once, each at its own pace: every episode is a coroutine, and `play` drives them all.
+
+An episode waits for one of two things, an answer of its environment or a completion. Completions of all episodes are
+drawn in the engine's running batch, environments step where their host puts them; nobody waits for a third party.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import itertools
+from collections import deque
+from collections.abc import Coroutine, Generator, Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
-import gymnasium as gym
-
-from sdar_agents.backends.base import Backend
+from sdar_agents.backends.base import Backend, Request
+from sdar_agents.env_hosts import Call, EnvCrash, EnvHost, EnvPool, EnvTurn, TextEnvironment, make_agent_env
 from sdar_agents.episode import Completion, Episode, Sampling, Turn
 from sdar_agents.teacher import PrivilegedContext
 from sdar_agents.tokens import ChatTokenizer
-from sdar_gym.prompts import HistoryPrompt, Prompt, PromptStyle, fit
-from sdar_gym.registration import make
-from sdar_gym.wrappers import TaggedAction
+from sdar_gym.prompts import Prompt, fit
 
-TextEnvironment = gym.Env[str, str]
+__all__ = [
+    "Assignment", "EnvPool", "EpisodeFailure", "Rollout", "RolloutCounts", "RolloutError", "RolloutSettings",
+    "TextEnvironment", "draw_seed", "make_agent_env", "play",
+]  # fmt: skip
+
+ATTEMPTS = 2
+"""How often an episode is played whose environment crashes."""
+POLL_SECONDS = 1.0
+"""How long to wait for environments at a time while nothing is being generated."""
+_numbers = itertools.count()
+"""Of requests and conversations: no two of this process are alike, so a late answer is never taken for another's."""
+
+
+class RolloutError(RuntimeError):
+    """Environments failed so often that nothing is left to learn from, or to report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +66,10 @@ class RolloutSettings:
 
 @dataclass(slots=True)
 class RolloutCounts:
-    """What had to be cut from prompts; reported with the metrics, so that nothing is lost in silence."""
+    """What had to be cut or left out; reported with the metrics, so that nothing is lost in silence.
+
+    The first six are of the episodes that are returned.
+    """
 
     turns: int = 0
     prompt_tokens: int = 0
@@ -57,42 +77,52 @@ class RolloutCounts:
     dropped_history: int = 0
     dropped_admissible: int = 0
     cut_responses: int = 0
+    failed_episodes: int = 0
+    dropped_groups: int = 0
+
+    def add(self, other: RolloutCounts) -> None:
+        """Add another's numbers to these."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
-def make_agent_env(env_id: str, style: PromptStyle, **options: Any) -> TextEnvironment:
-    """An environment that shows prompts and takes raw responses; with tags, an action needs its thinking."""
-    env: TextEnvironment = HistoryPrompt(make(env_id, **options), style)
-    return TaggedAction(env, plain=style.plain_actions, require_think=not style.plain_actions)
+@dataclass(frozen=True, slots=True)
+class EpisodeFailure:
+    """An episode that could not be played to its end, although it was tried afresh.
+
+    Attributes:
+        errors: What happened to its environment, each time.
+    """
+
+    env_id: str
+    task_id: str
+    group: int
+    errors: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.env_id}, task {self.task_id!r}: its environment failed twice: " + "; then ".join(self.errors)
 
 
-@dataclass(slots=True)
-class EnvPool:
-    """Environments, made when first needed and reused; each plays one episode at a time."""
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What came of a list of assignments.
 
-    make: Callable[[], TextEnvironment]
-    envs: list[TextEnvironment] = field(default_factory=list)
+    Attributes:
+        episodes: Of the groups whose every member was played to its end, in the order of the assignments.
+        failures: Of the others; a group that lost a member is left out whole.
+    """
 
-    def take(self, count: int) -> list[TextEnvironment]:
-        """The first `count` environments."""
-        while len(self.envs) < count:
-            self.envs.append(self.make())
-        return self.envs[:count]
+    episodes: tuple[Episode, ...]
+    failures: tuple[EpisodeFailure, ...] = ()
 
 
-@dataclass(slots=True)
-class _Running:
-    """An episode under way."""
-
-    number: int
-    assignment: Assignment
-    env: TextEnvironment
-    info: dict[str, Any]
-    skill_text: str
-    skill_ids: tuple[str, ...]
-    message: str = ""
-    turns: list[Turn] = field(default_factory=list)
-    done: bool = False
-    truncated: bool = False
+def joined(parts: Iterable[Rollout]) -> Rollout:
+    """Several rollouts as one."""
+    parts = tuple(parts)
+    return Rollout(
+        tuple(episode for part in parts for episode in part.episodes),
+        tuple(failure for part in parts for failure in part.failures),
+    )
 
 
 def play(
@@ -106,42 +136,34 @@ def play(
     seed: str,
     counts: RolloutCounts | None = None,
     first: int = 0,
-) -> list[Episode]:
+) -> Rollout:
     """Play every assignment to its end.
 
-    A finished episode is neither stepped nor generated for. The same `seed`, assignments and weights give the
-    same episodes: each draw is seeded by (seed, episode number, turn), whatever else is in the batch.
+    The same `seed`, assignments and weights give the same episodes: each draw is seeded by (seed, episode number,
+    turn), whatever else is in the batch and however long any environment takes. An environment that crashes (raises,
+    outlasts its timeout, dies with its process) is replaced and the episode played afresh, once; what fails twice
+    is in `Rollout.failures`. Errors that somebody has to mend are raised: a `TaskError` or a missing file or package
+    from the environment, and whatever goes wrong on this side of it (skills, prompts, engine).
 
     Args:
         context: Where skills come from; needed if the settings show them to anybody.
         seed: Names this rollout, such as `0/train/12`.
         counts: Is added to.
         first: Number of the first episode, where a long list is played in parts.
-
-    Returns:
-        One episode an assignment, in order.
     """
     if context is None and (settings.student_skills or settings.teacher_prompts):
         raise ValueError("the rollout settings ask for skills, but there is no privileged context to take them from")
-    counts = counts or RolloutCounts()
-    running = [
-        _start(number, assignment, env, context)
-        for number, (assignment, env) in enumerate(
-            zip(assignments, pool.take(len(assignments)), strict=True), start=first
-        )
-    ]
-    while active := [episode for episode in running if not episode.done]:
-        prompts = [_prompt_ids(episode, tokenizer, settings, counts) for episode in active]
-        seeds = [draw_seed(seed, episode.number, len(episode.turns)) for episode in active]
-        messages = [episode.message for episode in active]
-        completions = backend.generate([student for student, _ in prompts], settings.sampling, seeds, messages)
-        for episode, (student, teacher), completion in zip(active, prompts, completions, strict=True):
-            _advance(episode, student, teacher, completion)
-            counts.turns += 1
-            counts.prompt_tokens += len(student)
-            counts.response_tokens += len(completion.token_ids)
-            counts.cut_responses += not completion.stopped
-    return [_finish(episode, settings.env_id) for episode in running]
+    table = _Table(pool.host, backend, tokenizer, settings, context, seed)
+    players = [_play(table, number, assignment) for number, assignment in enumerate(assignments, start=first)]
+    outcomes = _drive(players, table)
+    failures = tuple(outcome for outcome in outcomes if isinstance(outcome, EpisodeFailure))
+    broken = {failure.group for failure in failures}
+    played = [o for o in outcomes if not isinstance(o, EpisodeFailure) and o[0].group not in broken]
+    if counts is not None:
+        counts.add(RolloutCounts(failed_episodes=len(failures), dropped_groups=len(broken)))
+        for _, own in played:
+            counts.add(own)
+    return Rollout(tuple(episode for episode, _ in played), failures)
 
 
 def draw_seed(name: str, episode: int, turn: int) -> int:
@@ -150,58 +172,166 @@ def draw_seed(name: str, episode: int, turn: int) -> int:
     return int.from_bytes(digest, "big")
 
 
-def _start(number: int, assignment: Assignment, env: TextEnvironment, context: PrivilegedContext | None) -> _Running:
-    _, info = env.reset(options={"task": assignment.task_id})
+# ---- one episode, from top to bottom ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What all episodes of a rollout share."""
+
+    host: EnvHost
+    backend: Backend
+    tokenizer: ChatTokenizer
+    settings: RolloutSettings
+    context: PrivilegedContext | None
+    seed: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """What an episode waits for: `await` hands it to `_drive`, and gives what came of it."""
+
+    what: Call | Request
+
+    def __await__(self) -> Generator[_Wait, Any, Any]:
+        return (yield self)
+
+
+_Outcome = tuple[Episode, RolloutCounts] | EpisodeFailure
+_Player = Coroutine[_Wait, Any, _Outcome]
+
+
+async def _play(table: _Table, number: int, assignment: Assignment) -> _Outcome:
+    """An episode; afresh if its environment crashes, with the same task and the same seeds."""
+    errors: list[str] = []
+    while len(errors) < ATTEMPTS:
+        conversation = next(_numbers)
+        try:
+            return await _play_once(table, number, assignment, conversation)
+        except EnvCrash as crash:
+            errors.append(str(crash))
+        finally:
+            table.backend.end(conversation)
+    return EpisodeFailure(table.settings.env_id, assignment.task_id, assignment.group, tuple(errors))
+
+
+async def _play_once(
+    table: _Table, number: int, assignment: Assignment, conversation: int
+) -> tuple[Episode, RolloutCounts]:
+    counts, turns = RolloutCounts(), list[Turn]()
+    answer: EnvTurn = await _Wait(Call("reset", assignment.task_id))
+    skill_text, skill_ids = _skills(table.context, answer.info)
+    while not (answer.terminated or answer.truncated):
+        message, student, teacher = _prompt_ids(answer.info["prompt"], skill_text, table, counts)
+        draws = draw_seed(table.seed, number, len(turns))
+        request = Request(next(_numbers), student, table.settings.sampling, draws, conversation, message)
+        completion: Completion = await _Wait(request)
+        answer = await _Wait(Call("step", completion.text))
+        turns.append(
+            Turn(
+                prompt_ids=student,
+                teacher_prompt_ids=teacher,
+                completion=completion,
+                action=str(answer.info["action"]),
+                observation=answer.observation,
+                reward=answer.reward,
+                is_valid=bool(answer.info["is_action_valid"]),
+                failure=answer.info["failure"],
+            )
+        )
+        counts.turns += 1
+        counts.prompt_tokens += len(student)
+        counts.response_tokens += len(completion.token_ids)
+        counts.cut_responses += not completion.stopped
+    episode = Episode(
+        env_id=table.settings.env_id,
+        task_id=str(answer.info["task_id"]),
+        task_type=str(answer.info["task_type"]),
+        task=str(answer.info["task"]),
+        group=assignment.group,
+        turns=tuple(turns),
+        success=bool(answer.info["success"]),
+        score=float(answer.info["score"]),
+        truncated=answer.truncated and not answer.terminated,
+        skill_ids=skill_ids,
+    )
+    return episode, counts
+
+
+def _skills(context: PrivilegedContext | None, info: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
     if context is None:
-        return _Running(number, assignment, env, info, "", ())
+        return "", ()
     rendering = context.lookup(task=str(info["task"]), task_type=str(info["task_type"]))
-    return _Running(number, assignment, env, info, rendering.text, tuple(rendering.skill_ids))
+    return rendering.text, tuple(rendering.skill_ids)
 
 
 def _prompt_ids(
-    episode: _Running, tokenizer: ChatTokenizer, settings: RolloutSettings, counts: RolloutCounts
-) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    prompt: Prompt = episode.info["prompt"]
+    prompt: Prompt, skill_text: str, table: _Table, counts: RolloutCounts
+) -> tuple[str, tuple[int, ...], tuple[int, ...] | None]:
+    """The student's message and its ids, and the teacher's ids where they are asked for; what was cut is counted."""
+    settings, tokenizer = table.settings, table.tokenizer
     fitted = fit(prompt, budget_tokens=settings.max_prompt_tokens, count_tokens=tokenizer.count)
     counts.dropped_history += fitted.dropped_history
     counts.dropped_admissible += fitted.dropped_admissible
-    episode.message = fitted.prompt.render(episode.skill_text if settings.student_skills else "")
-    student = tokenizer.prompt_ids(episode.message)
+    message = fitted.prompt.render(skill_text if settings.student_skills else "")
+    student = tokenizer.prompt_ids(message)
     if not settings.teacher_prompts:
-        return student, None
-    return student, tokenizer.prompt_ids(fitted.prompt.render(episode.skill_text))
+        return message, student, None
+    return message, student, tokenizer.prompt_ids(fitted.prompt.render(skill_text))
 
 
-def _advance(
-    episode: _Running, student: tuple[int, ...], teacher: tuple[int, ...] | None, completion: Completion
-) -> None:
-    observation, reward, terminated, truncated, info = episode.env.step(completion.text)
-    episode.turns.append(
-        Turn(
-            prompt_ids=student,
-            teacher_prompt_ids=teacher,
-            completion=completion,
-            action=str(info["action"]),
-            observation=observation,
-            reward=float(reward),
-            is_valid=bool(info["is_action_valid"]),
-            failure=info["failure"],
-        )
-    )
-    episode.info, episode.done, episode.truncated = info, terminated or truncated, truncated and not terminated
+# ---- all episodes together -------------------------------------------------------------------------------
 
 
-def _finish(episode: _Running, env_id: str) -> Episode:
-    info = episode.info
-    return Episode(
-        env_id=env_id,
-        task_id=str(info["task_id"]),
-        task_type=str(info["task_type"]),
-        task=str(info["task"]),
-        group=episode.assignment.group,
-        turns=tuple(episode.turns),
-        success=bool(info["success"]),
-        score=float(info["score"]),
-        truncated=episode.truncated,
-        skill_ids=episode.skill_ids,
-    )
+def _drive(players: Sequence[_Player], table: _Table) -> list[_Outcome]:
+    """Run the episodes to their ends: hand each what it waited for, as it comes.
+
+    Each takes a seat of the host for its whole length; further ones begin when a seat is free.
+    """
+    host, backend = table.host, table.backend
+    outcomes: dict[int, _Outcome] = {}
+    seats = deque(range(min(len(players), host.seats or len(players))))
+    waiting = deque(range(len(players)))
+    seated: dict[int, int] = {}  # seat to episode
+    asking: dict[int, int] = {}  # request id to seat
+
+    def resume(seat: int, result: Any) -> None:
+        """Give an episode what it waited for, and start what it wants next."""
+        player = players[seated[seat]]
+        try:
+            if isinstance(result, EnvCrash):
+                host.renew(seat)
+                wanted = player.throw(result).what
+            else:
+                wanted = player.send(result).what
+        except StopIteration as end:
+            outcomes[seated.pop(seat)] = end.value
+            seats.append(seat)
+            return
+        if isinstance(wanted, Call):
+            host.send(seat, wanted)
+        else:
+            asking[wanted.id] = seat
+            backend.add(wanted)
+
+    try:
+        while len(outcomes) < len(players):
+            while seats and waiting:
+                seat = seats.popleft()
+                seated[seat] = waiting.popleft()
+                resume(seat, None)
+            for seat, result in host.poll(0.0 if asking else POLL_SECONDS):
+                if isinstance(result, Exception) and not isinstance(result, EnvCrash):
+                    raise result
+                resume(seat, result)
+            for finished in backend.step() if asking else ():
+                if finished.id in asking:
+                    resume(asking.pop(finished.id), finished.completion)
+    finally:
+        # After an error: nobody's environment is left in the middle of a call, no request under way.
+        for seat, number in seated.items():
+            players[number].close()
+            host.renew(seat)
+        for number in waiting:
+            players[number].close()
+    return [outcomes[number] for number in range(len(players))]

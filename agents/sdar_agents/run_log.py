@@ -91,6 +91,27 @@ class RunLog:
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
 
+class SilentLog:
+    """What the processes of a run that are not the first log to: nothing."""
+
+    def __enter__(self) -> SilentLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def train_step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Nothing; see `RunLog`."""
+
+    def evaluation(self, step: int, results: Mapping[str, Any]) -> None:
+        """Nothing; see `RunLog`."""
+
+    def say(self, text: str) -> None:
+        """Nothing; see `RunLog`."""
+
+
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """All rows of a run's metrics file; a last line that a kill cut off is left out.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,11 @@ from sdar_agents.backends.base import Backend
 from sdar_agents.backends.make import make_backend
 from sdar_agents.checkpoint import checkpoints
 from sdar_agents.config import ConfigError, TrainConfig, learner_name, read_config, to_json
+from sdar_agents.distributed import World, join_world, launched_size, local_device, shard
+from sdar_agents.env_hosts import EnvPool, check_env_workers, make_agent_env
 from sdar_agents.episode import Sampling
 from sdar_agents.policy import TINY, bundled_tiny, frozen_copy, initial_weights, load_policy
-from sdar_agents.rollout import EnvPool, RolloutSettings, make_agent_env
+from sdar_agents.rollout import RolloutSettings
 from sdar_agents.teacher import PrivilegedContext
 from sdar_agents.tokens import ChatTokenizer
 from sdar_gym.errors import unknown
@@ -50,6 +54,7 @@ class Run:
         context: Where skills come from; None only with the retriever `none` and no teacher.
         skill_types: Skill id to task type, of the whole bank.
         train_ids, panel: What is trained and evaluated on.
+        world: The processes that share the work.
     """
 
     config: TrainConfig
@@ -68,6 +73,7 @@ class Run:
     skill_types: Mapping[str, str]
     train_ids: tuple[str, ...]
     panel: Panel
+    world: World
 
 
 def set_up(config: TrainConfig, *, resume: bool) -> Run:
@@ -79,6 +85,10 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
     """
     check_names(config)
     folder = claim_folder(config, resume=resume)
+    check_processes(config)
+    world = join_world(local_device(resolve_device(config.device)))
+    # Nobody writes the config before everybody has found the folder free.
+    world.barrier()
     options = env_options(config.env, config.data, config.env_options)
     env = make(config.env, **options)
     train_ids = tuple(text_env(env).task_ids(config.train_split))
@@ -92,10 +102,9 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
         raise ConfigError(
             f"{len(shared)} tasks of the panel {panel.name} are also trained on: evaluate on another split (--panel)"
         )
-    device = resolve_device(config.device)
-    model, tokenizer = load_policy(config.model, dtype=config.dtype, device=device, tuning=config.tuning)
-    check_lengths(config, model)
+    device = local_device(resolve_device(config.device))
     needs = config.learner.needs
+    model, reference, teacher, tokenizer = load_weights_of_run(config, device)
     context, bank = make_context(config, tokenizer)
     if context is None and needs.teacher != "none":
         context = PrivilegedContext(None, "", 1, config.max_skill_tokens, tokenizer.count)
@@ -112,17 +121,19 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
         ),
-        reference=initial_weights(model) if needs.reference else None,
-        teacher=_teacher(config, model),
+        reference=reference,
+        teacher=teacher,
         backend=make_backend(
             config.backend,
             model=model,
             tokenizer=tokenizer,
             source=config.model,
             settings=config.backend_options,
-            dtype=config.dtype,
+            dtype=str(compute_dtype(config.dtype, device)).removeprefix("torch."),
         ),
-        pool=EnvPool(lambda: make_agent_env(config.env, style, **options)),
+        pool=EnvPool(
+            partial(make_agent_env, config.env, style, **options), config.env_workers, config.env_timeout_seconds
+        ),
         rollout=RolloutSettings(
             env_id=config.env,
             sampling=Sampling(temperature=config.temperature, max_tokens=config.max_response_tokens),
@@ -133,9 +144,37 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
         skill_types={skill.id: skill.task_type for skill in bank} if bank is not None else {},
         train_ids=train_ids,
         panel=panel,
+        world=world,
     )
-    write_config(run, bank)
+    if world.is_main:
+        write_config(run, bank)
     return run
+
+
+def load_weights_of_run(config: TrainConfig, device: str) -> tuple[Any, Any | None, Any | None, ChatTokenizer]:
+    """The model that is trained, the reference, the teacher, each sharded where there are several processes.
+
+    Weights that are trained are float32, whatever is computed in: an update of 1e-6 of a weight is lost in bfloat16,
+    which has 8 bits for it.
+    """
+    compute = compute_dtype(config.dtype, device)
+    trained_whole = config.tuning == "full"
+    model, tokenizer = load_policy(
+        config.model,
+        dtype="float32" if trained_whole else str(compute).removeprefix("torch."),
+        device=device,
+        tuning=config.tuning,
+        seed=config.seed,
+    )
+    check_lengths(config, model)
+    reference = initial_weights(model) if config.learner.needs.reference else None
+    teacher = _teacher(config, model)
+    if launched_size() > 1 or (trained_whole and compute != torch.float32):
+        # Copies are cut like what they are copies of; the base under adapters, or the model itself, is no copy.
+        copies = [copy for copy in (reference, teacher) if isinstance(copy, torch.nn.Module) and copy is not model]
+        for whole in (model, *copies):
+            shard(whole, device=device, dtype=compute if compute != torch.float32 else None)
+    return model, reference, teacher, tokenizer
 
 
 def check_names(config: TrainConfig) -> None:
@@ -151,6 +190,20 @@ def check_names(config: TrainConfig) -> None:
     check_backend(config.backend)
     if config.prompt_style != "auto":
         prompt_style(config.prompt_style)
+    check_env_workers(config.env_workers)
+
+
+def check_processes(config: TrainConfig) -> None:
+    """Refuse more processes than there are groups to play.
+
+    Raises:
+        ConfigError: with both numbers.
+    """
+    if launched_size() > config.groups:
+        raise ConfigError(
+            f"{launched_size()} processes but only {config.groups} groups a step, and a group is played by one "
+            "process: raise --groups, or start fewer processes"
+        )
 
 
 def claim_folder(config: TrainConfig, *, resume: bool) -> Path:
@@ -164,7 +217,7 @@ def claim_folder(config: TrainConfig, *, resume: bool) -> Path:
     file = folder / "config.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
+        probe = folder / f".writable-{os.getpid()}"
         probe.write_text("", encoding="utf-8")
         probe.unlink()
     except OSError as error:
@@ -274,6 +327,20 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def compute_dtype(name: str, device: str) -> torch.dtype:
+    """What layers compute in: `auto` is bfloat16 on a GPU and float32 on a CPU, where half precision is slower.
+
+    Raises:
+        ConfigError: no such type.
+    """
+    if name == "auto":
+        return torch.bfloat16 if device.startswith("cuda") else torch.float32
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise ConfigError(unknown("dtype", name, ("auto", *known)))
+    return known[name]
+
+
 def resolve_style(name: str, model: str) -> PromptStyle:
     """`auto` is what the model's folder asks for, else think and action tags."""
     if name != "auto":
@@ -342,7 +409,7 @@ def write_config(run: Run, bank: SkillBank | None) -> None:
         "python": platform.python_version(),
         "panel": run.panel.name,
         "panel_hash": run.panel.hash,
-        "behaviour_hash": text_env(run.pool.take(1)[0]).behaviour_hash,
+        "behaviour_hash": text_env(run.pool.example).behaviour_hash,
         "bank_hash": bank.hash if bank is not None else None,
         "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
     }

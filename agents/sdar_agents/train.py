@@ -9,7 +9,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
@@ -17,17 +17,28 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from torch.distributed.tensor import DTensor
 
 from sdar_agents.batch import TurnBatch, collate, token_mean
 from sdar_agents.checkpoint import checkpoints, latest_checkpoint, load_training_state, save_checkpoint
 from sdar_agents.config import TrainConfig
+from sdar_agents.distributed import (
+    full_model_state,
+    full_optimizer_state,
+    is_sharded,
+    leave_world,
+    load_full_model_state,
+    load_full_optimizer_state,
+    put_together,
+    recomputed_activations,
+)
 from sdar_agents.episode import Episode
 from sdar_agents.evaluate import Evaluation, evaluate_policy
 from sdar_agents.importance import importance_weights
 from sdar_agents.learners.base import TokenScores
 from sdar_agents.policy import load_weights, move_towards, score
-from sdar_agents.rollout import Assignment, RolloutCounts, play
-from sdar_agents.run_log import RunLog, plot_runs, read_metrics
+from sdar_agents.rollout import Assignment, Rollout, RolloutCounts, RolloutError, RolloutSettings, joined, play
+from sdar_agents.run_log import RunLog, SilentLog, plot_runs, read_metrics
 from sdar_agents.setup import Run, set_up
 
 
@@ -42,6 +53,9 @@ class PhaseClock:
         """Adds the time of a block to a phase."""
         begin = time.perf_counter()
         yield
+        # A GPU works behind Python's back: what it still does belongs to this phase.
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.synchronize()
         self.seconds[name] += time.perf_counter() - begin
 
 
@@ -62,16 +76,25 @@ def train(config: TrainConfig, *, resume: bool = False, console: Console | None 
         ConfigError, ModelError, CheckpointError, SkillBankError, ...: what is wrong, and how to mend it.
     """
     console = console or Console(stderr=True)
-    run = set_up(config, resume=resume)
+    try:
+        return _train(set_up(config, resume=resume), resume=resume, console=console)
+    finally:
+        leave_world()
+
+
+def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
+    config = run.config
     start = _restore(run) if resume else 0
     with (
-        RunLog(run.folder, steps=config.steps, resumed_after=start or None, console=console) as log,
+        closing(run.pool),
+        closing(run.backend),
+        _log(run, start, console) as log,
         _finish_step_on_interrupt(log) as interrupted,
     ):
-        step = start
+        step, stopping = start, False
         if start == 0:
             log.evaluation(0, evaluate(run))
-        while step < config.steps and not interrupted.is_set():
+        while step < config.steps and not stopping:
             clock = PhaseClock()
             try:
                 collected = collect(run, step, clock)
@@ -80,17 +103,28 @@ def train(config: TrainConfig, *, resume: bool = False, console: Console | None 
                 if step > start:
                     _save(run, step)
                 raise
+            for failure in collected[0].failures:
+                log.say(f"left out with its group: {failure}")
             metrics = learn(run, step, collected, clock)
             step += 1
             log.train_step(step, metrics)
+            # A signal reaches some processes sooner than others; all stop after the same step.
+            stopping = run.world.any(interrupted.is_set())
             last = step == config.steps
             if last or step % config.eval_every == 0:
                 log.evaluation(step, evaluate(run))
-            if last or step % config.checkpoint_every == 0 or interrupted.is_set():
+            if last or step % config.checkpoint_every == 0 or stopping:
                 _save(run, step)
-        if interrupted.is_set() and step < config.steps:
+        if stopping and step < config.steps:
             log.say(f"stopped after step {step} of {config.steps}; continue with --resume --run {config.run}")
+    run.world.barrier()
     return _summarise(run, step)
+
+
+def _log(run: Run, start: int, console: Console) -> RunLog | SilentLog:
+    if not run.world.is_main:
+        return SilentLog()
+    return RunLog(run.folder, steps=run.config.steps, resumed_after=start or None, console=console)
 
 
 def train_step(run: Run, step: int) -> dict[str, float]:
@@ -99,26 +133,50 @@ def train_step(run: Run, step: int) -> dict[str, float]:
     return learn(run, step, collect(run, step, clock), clock)
 
 
-def collect(run: Run, step: int, clock: PhaseClock) -> tuple[list[Episode], RolloutCounts]:
-    """Play the groups of a step; the weights are only read."""
+def collect(run: Run, step: int, clock: PhaseClock) -> tuple[Rollout, RolloutCounts]:
+    """Play the groups of a step; the weights are only read.
+
+    Every process plays whole groups of its own, and hears of everybody's episodes: learners see the whole step.
+
+    Raises:
+        RolloutError: every group lost a member to a failing environment.
+    """
+    assignments = assignments_of_step(run.train_ids, config=run.config, step=step)
+    mine = run.world.share(range(run.config.groups))
     counts = RolloutCounts()
+
+    def play_mine() -> tuple[Rollout, RolloutCounts]:
+        own = RolloutCounts()
+        with put_together(run.model):
+            rollout = play(
+                [assignment for assignment in assignments if assignment.group in mine],
+                pool=run.pool,
+                backend=run.backend,
+                tokenizer=run.tokenizer,
+                settings=run.rollout,
+                context=run.context,
+                seed=f"{run.config.seed}/train/{step}",
+                counts=own,
+                first=mine[0] * run.config.group_size,
+            )
+        return rollout, own
+
     with clock.phase("rollout"):
-        episodes = play(
-            assignments_of_step(run.train_ids, config=run.config, step=step),
-            pool=run.pool,
-            backend=run.backend,
-            tokenizer=run.tokenizer,
-            settings=run.rollout,
-            context=run.context,
-            seed=f"{run.config.seed}/train/{step}",
-            counts=counts,
+        parts = run.world.together(play_mine)
+    for _, part in parts:
+        counts.add(part)
+    rollout = joined([part for part, _ in parts])
+    if not rollout.episodes:
+        raise RolloutError(
+            f"every group of step {step + 1} lost a member, nothing to learn from: {rollout.failures[0]}"
         )
-    return episodes, counts
+    return rollout, counts
 
 
-def learn(run: Run, step: int, collected: tuple[list[Episode], RolloutCounts], clock: PhaseClock) -> dict[str, float]:
+def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: PhaseClock) -> dict[str, float]:
     """Score the rows of a step, let the learner prepare them, update the weights; the step's metrics."""
-    episodes, counts = collected
+    episodes, counts = collected[0].episodes, collected[1]
+    run.backend.sleep()
     batch = collate(episodes, pad_id=run.tokenizer.pad_id)
     with clock.phase("score"):
         batch = replace(batch, old_logprobs=_logprobs(run, run.model, batch))
@@ -128,6 +186,9 @@ def learn(run: Run, step: int, collected: tuple[list[Episode], RolloutCounts], c
     batch = run.config.learner.prepare(batch, step)
     with clock.phase("update"):
         learned = update(run, batch, step, clock)
+    # What the engine remembers was computed with the weights before.
+    run.backend.load_weights(run.model)
+    run.backend.wake_up()
     clock.seconds["update"] -= clock.seconds["teacher"]
     return {
         **_episode_metrics(episodes, counts, run),
@@ -166,27 +227,53 @@ def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str
         minibatch = batch.rows(torch.from_numpy(rows))
         total = float(minibatch.token_weight.sum())
         tokens += total
-        for micro in minibatch.split(config.microbatch_tokens):
+        for micro in _micro_batches(run, minibatch):
             micro = micro.to(run.device)
             with clock.phase("teacher"):
                 teacher = _teacher_scores(run, micro)
-            policy = _scores(run, run.model, micro)
-            output = config.learner.loss(policy, teacher, micro)
-            token_mean(output.token_loss * micro.importance, micro.token_weight, total).backward()  # type: ignore[no-untyped-call]
+            with recomputed_activations(run.model, enabled=config.activation_checkpointing):
+                policy = _scores(run, run.model, micro)
+                output = config.learner.loss(policy, teacher, micro)
+                loss = token_mean(output.token_loss * micro.importance, micro.token_weight, total)
+                # Sharded gradients are averaged over the processes, where a sum is meant.
+                (loss * run.world.size).backward()  # type: ignore[no-untyped-call]
             for name, values in {"loss": output.token_loss.detach(), **output.token_metrics}.items():
                 sums[name] += float((values * micro.token_weight).sum())
         norms.append(_optimizer_step(run))
     finite = [norm for norm in norms if math.isfinite(norm)]
+    names = sorted(sums)
+    everywhere = run.world.sum(torch.tensor([sums[name] for name in names], dtype=torch.float64)).tolist()
     return {
-        **{name: value / tokens for name, value in sums.items()},
+        **{name: value / tokens for name, value in zip(names, everywhere, strict=True)},
         "gradient_norm": sum(finite) / max(1, len(finite)),
         "skipped_updates": float(len(norms) - len(finite)),
     }
 
 
+def _micro_batches(run: Run, batch: TurnBatch) -> Iterator[TurnBatch]:
+    """This process's micro-batches of a batch that every process holds.
+
+    All have equally many, because passes through a sharded model are collective; where that leaves one over, it is a
+    micro-batch of weight 0.
+    """
+    for index, is_own in _own_chunks(run, batch):
+        rows = batch.rows(index)
+        yield rows if is_own else replace(rows, weight=torch.zeros_like(rows.weight))
+
+
+def _own_chunks(run: Run, batch: TurnBatch) -> list[tuple[torch.Tensor, bool]]:
+    """Row numbers of this process's micro-batches, and False for what is there to keep step only."""
+    size = run.world.size
+    share = math.ceil(int(batch.row_lengths().sum()) / size)
+    chunks = batch.row_chunks(min(run.config.microbatch_tokens, share) if size > 1 else run.config.microbatch_tokens)
+    own = [(chunk, True) for chunk in chunks[run.world.rank :: size]]
+    return own + [(chunks[0], False)] * (math.ceil(len(chunks) / size) - len(own))
+
+
 def _optimizer_step(run: Run) -> float:
     parameters = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
-    norm: float = torch.nn.utils.clip_grad_norm_(parameters, run.config.max_grad_norm).item()
+    total = torch.nn.utils.clip_grad_norm_(parameters, run.config.max_grad_norm)
+    norm = float(total.full_tensor() if isinstance(total, DTensor) else total)
     # One row that overflows must not destroy the weights; it is counted in `skipped_updates`.
     if math.isfinite(norm):
         run.optimizer.step()
@@ -229,7 +316,7 @@ def _teacher_scores(run: Run, batch: TurnBatch) -> TokenScores | None:
 @torch.no_grad()
 def _logprobs(run: Run, model: Any, batch: TurnBatch) -> torch.Tensor:
     result = torch.zeros(batch.response_ids.shape)
-    for index in batch.row_chunks(run.config.microbatch_tokens):
+    for index, is_own in _own_chunks(run, batch):
         rows = batch.rows(index)
         scores = score(
             model,
@@ -239,8 +326,9 @@ def _logprobs(run: Run, model: Any, batch: TurnBatch) -> torch.Tensor:
             response_mask=rows.response_mask,
             temperature=run.config.temperature,
         )
-        result[index, : rows.response_ids.shape[1]] = scores.logprobs.cpu() * rows.response_mask
-    return result
+        if is_own:
+            result[index, : rows.response_ids.shape[1]] = scores.logprobs.cpu() * rows.response_mask
+    return run.world.sum(result)
 
 
 def _importance(run: Run, batch: TurnBatch) -> torch.Tensor:
@@ -283,6 +371,8 @@ def _episode_metrics(episodes: Sequence[Episode], counts: RolloutCounts, run: Ru
         "cut_responses": counts.cut_responses / turns,
         "dropped_history": counts.dropped_history / turns,
         "dropped_admissible": counts.dropped_admissible / turns,
+        "failed_episodes": float(counts.failed_episodes),
+        "dropped_groups": float(counts.dropped_groups),
         "skills_dropped": float(run.context.dropped_skills if run.context else 0),
         "skill_matches_type": sum(_saw_own_skill(episode, run) for episode in episodes) / n,
     }
@@ -304,35 +394,47 @@ def evaluate(run: Run) -> dict[str, Any]:
 
 def _evaluation(run: Run, *, skills: bool) -> Evaluation:
     sampling = replace(run.rollout.sampling, temperature=run.config.eval_temperature)
+    with put_together(run.model):
+        return _panel_result(run, replace(run.rollout, sampling=sampling, student_skills=skills, teacher_prompts=False))
+
+
+def _panel_result(run: Run, settings: RolloutSettings) -> Evaluation:
     return evaluate_policy(
         run.panel,
         agent=run.config.run,
         pool=run.pool,
         backend=run.backend,
         tokenizer=run.tokenizer,
-        settings=replace(run.rollout, sampling=sampling, student_skills=skills, teacher_prompts=False),
+        settings=settings,
         context=run.context,
         seed=f"{run.config.seed}/eval",
+        world=run.world,
     )
 
 
 def _numbers(evaluation: Evaluation) -> dict[str, Any]:
     values = evaluation.to_json()
-    return {name: values[name] for name in ("n", "success_rate", "interval", "score_mean", "turns_mean", "seconds")}
+    names = ("n", "failed", "success_rate", "interval", "score_mean", "turns_mean", "seconds")
+    return {name: values[name] for name in names}
 
 
 def _save(run: Run, step: int) -> None:
-    training: dict[str, Any] = {"optimizer": run.optimizer.state_dict()}
+    """Write a checkpoint; it does not depend on how many processes there are."""
+    training: dict[str, Any] = {"optimizer": full_optimizer_state(run.model, run.optimizer)}
+    weights = full_model_state(run.model) if is_sharded(run.model) else None
     if run.config.teacher == "ema" and run.teacher is not None:
-        training["ema"] = run.teacher.state_dict()
-    save_checkpoint(
-        run.folder,
-        step=step,
-        model=run.model,
-        tokenizer=run.tokenizer,
-        training=training,
-        keep=run.config.keep_checkpoints,
-    )
+        training["ema"] = full_model_state(run.teacher)
+    if run.world.is_main:
+        save_checkpoint(
+            run.folder,
+            step=step,
+            model=run.model,
+            weights=weights,
+            tokenizer=run.tokenizer,
+            training=training,
+            keep=run.config.keep_checkpoints,
+        )
+    run.world.barrier()
 
 
 def _restore(run: Run) -> int:
@@ -341,9 +443,10 @@ def _restore(run: Run) -> int:
     checkpoint = latest_checkpoint(run.folder)
     training = load_training_state(checkpoint)
     load_weights(run.model, checkpoint.model_folder)
-    run.optimizer.load_state_dict(training["optimizer"])
+    load_full_optimizer_state(run.model, run.optimizer, training["optimizer"])
     if "ema" in training and run.teacher is not None:
-        run.teacher.load_state_dict(training["ema"])
+        load_full_model_state(run.teacher, training["ema"])
+    run.backend.load_weights(run.model)
     return checkpoint.step
 
 
@@ -365,13 +468,15 @@ def _summarise(run: Run, step: int) -> dict[str, Any]:
             if steps and f"seconds/{phase}" in steps[0]
         },
     }
+    if not run.world.is_main:
+        return summary
     (run.folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     plot_runs({run.learner: [run.folder]}, run.folder / "plot.png", title=f"{run.learner} on {run.config.env}")
     return summary
 
 
 @contextmanager
-def _finish_step_on_interrupt(log: RunLog) -> Iterator[threading.Event]:
+def _finish_step_on_interrupt(log: RunLog | SilentLog) -> Iterator[threading.Event]:
     """The first Ctrl-C asks for a stop after the step under way; the second stops at once."""
     asked = threading.Event()
 

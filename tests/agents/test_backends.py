@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from sdar_agents.backends.hf import HFBackend, cache_argument, draw
+from sdar_agents.backends.draws import draw
+from sdar_agents.backends.hf import HFBackend
+from sdar_agents.backends.hf_batch import cache_argument
 from sdar_agents.backends.scripted import ScriptedBackend
 from sdar_agents.batch import pad_left, pad_right
 from sdar_agents.episode import Sampling

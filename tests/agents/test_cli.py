@@ -16,6 +16,8 @@ from sdar_agents.config import TrainConfig, preset_config, read_config
 from sdar_agents.learners import LEARNERS
 from sdar_agents.setup import set_up
 from sdar_agents.train import train
+from sdar_gym.tasks import load_panel
+from tests.agents.fragile import Fault, make_fragile
 
 LINE = "sdar_gym/NumberLine-v0"
 
@@ -65,6 +67,8 @@ def test_list_names_what_is_registered(capsys: pytest.CaptureFixture[str]) -> No
         (["train", "--env", LINE, "--retriever", "dens"], "did you mean 'dense'"),
         (["eval", "--env", "NumbrLine-v0"], "did you mean 'sdar_gym/NumberLine-v0'"),
         (["eval", "--env", LINE, "--panel", "vaild"], "did you mean 'valid'"),
+        (["train", "--env", LINE, "--env-workers", "inlin"], "did you mean 'inline'"),
+        (["eval", "--env", LINE, "--agent", "tiny", "--env-workers", "thread"], "did you mean 'threads'"),
         (["eval", "--env", LINE, "--episods", "3"], "did you mean '--episodes'"),
         (["play", "sdar_gym/NumberLin-v0"], "did you mean 'sdar_gym/NumberLine-v0'"),
         (["quickstart", "--lerners", "grpo"], "did you mean '--learners'"),
@@ -118,6 +122,26 @@ def test_eval_of_a_run_takes_its_settings_and_newest_weights(
     main(["eval", "--agent", config.run, "--episodes", "10", "--skills", "--json", str(file)])
     shown = json.loads(file.read_text(encoding="utf-8"))
     assert shown["success_rate"] == summary["after"]["skills_success_rate"]
+
+
+def test_eval_says_loudly_which_tasks_could_not_be_played(
+    number_line_config: Callable[..., TrainConfig],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = number_line_config("grpo", steps=1)
+    summary = train(config, console=Console(quiet=True))
+    lost = load_panel(Path(config.run) / "panel.json").task_ids[0]
+    faults = (Fault(lost, 0, "raise", times=9),)
+    monkeypatch.setattr("sdar_agents.env_hosts.make_agent_env", lambda *_, **__: make_fragile(str(tmp_path), faults))
+    file = tmp_path / "result.json"
+    capsys.readouterr()
+    main(["eval", "--agent", config.run, "--episodes", "10", "--env-workers", "threads", "--json", str(file)])
+    printed, result = capsys.readouterr().out, json.loads(file.read_text(encoding="utf-8"))
+    assert f"NOT PLAYED, and counted nowhere: 1 of 10 tasks, because their environment crashed twice: {lost}" in printed
+    assert (result["n"], result["failed"]) == (9, [lost])
+    assert summary["after"]["n"] == 10
 
 
 def test_settings_of_the_environment_are_given_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,3 +93,9 @@ def test_other_games_are_not_overwritten(tmp_path: Path, capsys: pytest.CaptureF
     message = refused(capsys, "--out", str(tmp_path), "--count", "2", "--objects", "10")
     assert "write to another folder, take another seed, or delete it" in message
     assert written(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "games"
+    assert f"{place}" in refused(capsys, "--out", str(place), "--count", "1")

@@ -55,8 +55,8 @@ def test_an_engine_without_log_probabilities_is_refused_with_the_fix() -> None:
 
 def gradient_when_the_engine_said(run: Run, shift: float) -> tuple[torch.Tensor, dict[str, float]]:
     """The first update's gradient if the engine had reported log-probabilities higher by `shift`."""
-    episodes, counts = collect(run, 0, PhaseClock())
-    shifted = [
+    rollout, counts = collect(run, 0, PhaseClock())
+    shifted = tuple(
         replace(
             episode,
             turns=tuple(
@@ -67,13 +67,13 @@ def gradient_when_the_engine_said(run: Run, shift: float) -> tuple[torch.Tensor,
                 for turn in episode.turns
             ),
         )
-        for episode in episodes
-    ]
+        for episode in rollout.episodes
+    )
     seen: list[torch.Tensor] = []
     run.optimizer.register_step_pre_hook(
         lambda *_: seen.append(torch.cat([p.grad.flatten() for p in run.model.parameters() if p.grad is not None]))
     )
-    metrics = learn(run, 0, (shifted, counts), PhaseClock())
+    metrics = learn(run, 0, (replace(rollout, episodes=shifted), counts), PhaseClock())
     return seen[0], metrics
 
 

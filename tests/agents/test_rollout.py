@@ -58,8 +58,8 @@ def by_oracle(text: str) -> str:
 def roll(tokenizer: ChatTokenizer, respond: Callable[[str], str], **changes: Any) -> tuple[Any, ScriptedBackend]:
     backend = ScriptedBackend(tokenizer, respond)
     arguments: dict[str, Any] = {"settings": settings(), "context": None, "seed": "0"} | changes
-    episodes = play(ASSIGNMENTS, pool=pool(), backend=backend, tokenizer=tokenizer, **arguments)
-    return episodes, backend
+    rollout = play(ASSIGNMENTS, pool=pool(), backend=backend, tokenizer=tokenizer, **arguments)
+    return rollout.episodes, backend
 
 
 def test_a_right_walk_is_a_success_with_reward_on_its_last_turn(tokenizer: ChatTokenizer) -> None:
@@ -107,7 +107,7 @@ def test_with_tags_an_action_needs_its_thinking(tokenizer: ChatTokenizer) -> Non
             settings=RolloutSettings(ENV, Sampling(max_tokens=100), 500),
             context=None,
             seed="0",
-        )
+        ).episodes
         assert episode.turns[0].failure == failure
         assert episode.success == (failure is None)
 
@@ -196,8 +196,8 @@ def test_playing_in_parts_gives_the_same_episodes(number_line_model: Path) -> No
         "settings": settings(),
         "seed": "1",
     }
-    whole = play(ASSIGNMENTS, **arguments)
-    parts = play(ASSIGNMENTS[:1], **arguments) + play(ASSIGNMENTS[1:], first=1, **arguments)
+    whole = play(ASSIGNMENTS, **arguments).episodes
+    parts = play(ASSIGNMENTS[:1], **arguments).episodes + play(ASSIGNMENTS[1:], first=1, **arguments).episodes
     assert [[turn.completion.token_ids for turn in e.turns] for e in whole] == [
         [turn.completion.token_ids for turn in e.turns] for e in parts
     ]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,16 @@ from sdar_agents.batch import collate
 from sdar_agents.checkpoint import CheckpointError, checkpoints, latest_checkpoint
 from sdar_agents.cli import main
 from sdar_agents.config import ConfigError, TrainConfig, from_json, preset_config, read_config, to_json
+from sdar_agents.env_hosts import EnvPool
 from sdar_agents.learners import LEARNERS
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.sdar import SDAR
 from sdar_agents.policy import ModelError
-from sdar_agents.rollout import play
+from sdar_agents.rollout import RolloutError, play
 from sdar_agents.run_log import read_metrics
-from sdar_agents.setup import set_up
-from sdar_agents.train import PhaseClock, assignments_of_step, train, train_step, update
+from sdar_agents.setup import Run, set_up
+from sdar_agents.train import PhaseClock, assignments_of_step, collect, evaluate, train, train_step, update
+from tests.agents.fragile import Fault, make_fragile
 
 MakeConfig = Callable[..., TrainConfig]
 QUIET = Console(quiet=True)
@@ -125,7 +128,7 @@ def test_cutting_the_batch_finer_does_not_change_the_gradient(number_line_config
             settings=run.rollout,
             context=run.context,
             seed="0",
-        )
+        ).episodes
         batch = config.learner.prepare(collate(episodes, pad_id=run.tokenizer.pad_id), 0)
         seen: list[torch.Tensor] = []
         model = run.model
@@ -199,6 +202,63 @@ def test_an_error_while_playing_saves_the_finished_steps(
     assert latest_checkpoint(Path(config.run)).step == 3
     monkeypatch.undo()
     assert train(config, resume=True, console=QUIET)["finished"]
+
+
+def fragile(run: Run, folder: Path, *faults: Fault) -> Run:
+    """The run, with an environment that fails in places."""
+    folder.mkdir(exist_ok=True)
+    return replace(run, pool=EnvPool(partial(make_fragile, str(folder), faults)))
+
+
+def test_a_failing_episode_takes_its_group_out_of_the_step(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    run = set_up(number_line_config("grpo", groups=3, group_size=4), resume=False)
+    tasks = [a.task_id for a in assignments_of_step(run.train_ids, config=run.config, step=0)]
+    # Both attempts of one member fail, whichever it is; its three siblings play to their ends.
+    metrics = train_step(fragile(run, tmp_path / "faults", Fault(tasks[4], 1, "raise", times=5)), 0)
+    assert metrics["failed_episodes"] >= 1
+    assert metrics["dropped_groups"] == 1
+    rollout, counts = collect(fragile(run, tmp_path / "more", Fault(tasks[4], 1, "raise", times=5)), 0, PhaseClock())
+    assert [episode.task_id for episode in rollout.episodes] == tasks[:4] + tasks[8:]
+    assert counts.turns == sum(len(episode.turns) for episode in rollout.episodes)
+
+
+def test_a_step_without_any_whole_group_is_an_error(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    run = set_up(number_line_config("grpo", groups=2), resume=False)
+    tasks = {a.task_id for a in assignments_of_step(run.train_ids, config=run.config, step=0)}
+    broken = fragile(run, tmp_path, *(Fault(task, 0, "raise", times=99) for task in tasks))
+    with pytest.raises(RolloutError, match=r"every group of step 1 lost a member.*the engine fell over"):
+        train_step(broken, 0)
+
+
+def test_an_evaluation_lists_what_could_not_be_played_and_scores_the_rest(
+    number_line_config: MakeConfig, tmp_path: Path
+) -> None:
+    run = set_up(number_line_config("grpo", retriever="none"), resume=False)
+    whole = evaluate(run)
+    lost = run.panel.task_ids[3]
+    result = evaluate(fragile(run, tmp_path, Fault(lost, 1, "raise", times=2)))
+    assert (whole["n"], whole["failed"]) == (10, ())
+    assert (result["n"], result["failed"]) == (9, (lost,))
+    solved = whole["success_rate"] * 10
+    assert result["success_rate"] * 9 in (pytest.approx(solved), pytest.approx(solved - 1))
+    every = fragile(run, tmp_path / "all", *(Fault(task, 0, "raise", times=9) for task in run.panel.task_ids))
+    with pytest.raises(RolloutError, match="no task of the panel"):
+        evaluate(every)
+
+
+def test_the_engine_is_told_of_new_weights_after_the_updates(
+    number_line_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = set_up(number_line_config("grpo"), resume=False)
+    told: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        type(run.backend), "load_weights", lambda _, model: told.append(next(model.parameters()).detach().clone())
+    )
+    before = next(run.model.parameters()).detach().clone()
+    train_step(run, 0)
+    (seen,) = told
+    assert torch.equal(seen, next(run.model.parameters()))
+    assert not torch.equal(seen, before)
 
 
 @pytest.mark.parametrize("resume", [False, True])

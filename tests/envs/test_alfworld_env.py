@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +110,9 @@ def test_missing_data_is_told_with_its_remedy(tmp_path: Path, monkeypatch: pytes
     ):
         with pytest.raises(FileNotFoundError, match=f"{message}.*sdar-gym data download alfworld"):
             ALFWorldEnv(data)
+    monkeypatch.setenv("ALFWORLD_DATA", "~/nowhere")
+    with pytest.raises(FileNotFoundError, match=r"ALFWORLD_DATA is '~/nowhere', and .*nowhere does not exist"):
+        ALFWorldEnv()
 
 
 def test_an_unknown_split_engine_or_task_is_refused_with_what_is_known(tree: Path, env: ALFWorldEnv) -> None:
@@ -115,6 +120,9 @@ def test_an_unknown_split_engine_or_task_is_refused_with_what_is_known(tree: Pat
         ALFWorldEnv(tree, split="valid_sen")
     with pytest.raises(UnknownTaskError, match="known: train, valid_seen"):
         env.task_ids("valid_unseen")
+    # It is no misspelling of another: the games are missing.
+    with pytest.raises(UnknownTaskError, match=r"of the split 'valid_unseen' are at hand; known: .*data download alf"):
+        ALFWorldEnv(tree, split="valid_unseen")
     with pytest.raises(ValueError, match="unknown engine 'nativ'"):
         ALFWorldEnv(tree, engine="nativ")  # type: ignore[arg-type]
     for task_id in ("train/../train/x", f"train/{SIMPLE}", "", "/etc/passwd"):
@@ -209,6 +217,19 @@ for task_id in env.task_ids("train"):
     for action in ("go to diningtable 1", "look", "take knife 1 from diningtable 1", env.oracle(), env.oracle()):
         print(env.step(action))
 """
+
+
+def test_a_file_that_was_changed_is_read_anew(tree: Path, tmp_path: Path) -> None:
+    path = tmp_path / "game.tw-pddl"
+    source = ALFWorldEnv(tree)
+    game = source.games.load(source.task_ids("train")[0])
+    for task in ("fetch a mug", "fetch another mug"):
+        replace(game, grammar=re.sub(r"Your task is to: [^\"]*", f"Your task is to: {task}", game.grammar)).write(path)
+        _, info = ALFWorldEnv(path).reset(seed=0)
+        assert info["task"] == task
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(GameFileError, match="cut short"):
+        ALFWorldEnv(path).reset(seed=0)
 
 
 def test_an_episode_does_not_depend_on_the_hash_seed(tree: Path, run_python: RunPython) -> None:

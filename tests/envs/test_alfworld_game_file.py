@@ -81,6 +81,7 @@ def test_a_game_that_does_not_say_it_is_solvable_counts_as_unsolvable(tmp_path: 
         ("agent1 - agent", "agent1 agent1 - agent", "'agent1' is declared twice"),
         ("agent1 - agent", "- agent", "without a name before and a type after"),
         ("StatueType - otype", "StatueType", "'pantype' has no type"),
+        ("(:goal (and", f"(:goal {'(and ' * 5000}{')' * 5000} (and", "nested more than 100 deep"),
     ],
 )
 def test_a_broken_problem_is_refused_with_its_place(kitchen: Kitchen, old: str, new: str, message: str) -> None:
@@ -162,6 +163,22 @@ def test_a_grammar_is_never_run_and_what_cannot_be_read_is_named(
         compile_game(replace(game, grammar=game.grammar.replace(old, new)))
 
 
+def test_a_sentence_that_names_an_unknown_thing_is_named_when_it_is_said(kitchen: Kitchen) -> None:
+    game = kitchen.game()
+    assert "look around your current location" in game.grammar
+    grammar = game.grammar.replace("look around your current location", "look around {r.name}")
+    with pytest.raises(GameFileError, match=r"^kitchen, grammar: a sentence names 'r'"):
+        NativeEngine(compile_game(replace(game, grammar=grammar)))
+
+
+def test_a_chain_of_symbols_may_not_be_endless(kitchen: Kitchen) -> None:
+    chain = ", ".join(f'"s{number}": [{{"rhs": "#s{number + 1}#"}}]' for number in range(3000))
+    game = kitchen.game()
+    grammar = game.grammar.replace("Your task is to", "#s0# Your task is to") + f'\ngrammar :: """{{{chain}}}""";'
+    with pytest.raises(GameFileError, match=r"^kitchen, grammar: 'task' leads through more than 100 symbols"):
+        compile_game(replace(game, grammar=grammar))
+
+
 def test_a_grammar_cut_short_is_refused(kitchen: Kitchen) -> None:
     game = kitchen.game()
     for length in (100, len(game.grammar) // 2, len(game.grammar) - 20):
@@ -175,3 +192,28 @@ def test_a_grammar_may_word_things_otherwise(kitchen: Kitchen) -> None:
     engine = NativeEngine(compile_game(replace(game, grammar=old)))
     for command in ("go to stoveburner 1", "take pan 1 from stoveburner 2", "put pan 1 in/on stoveburner 1"):
         assert engine.step(command).understood
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (
+            "Put the “clean” mug … it's hot … away (2/3 full), 100%!",
+            "Put the “clean” mug … it's hot … away (2/3 full), 100%!",
+        ),
+        ('Put a "clean" mug away', "Put a clean mug away"),
+        ("Put a mug away; then rest", "Put a mug away"),
+        ("Put a mug <away>", "Put a mug"),
+        ("Put 1 | 2 mugs away", "Put 1"),
+        ('Put a 5" mug away', "Put a 5"),
+        ("Put mug # 1 away", "Put mug"),
+        ("Put a\tmug\\naway", "Put a\tmug\\naway"),
+    ],
+)
+def test_a_task_in_peoples_own_words_ends_where_the_official_reader_ends_it(
+    kitchen: Kitchen, written: str, read: str
+) -> None:
+    game = kitchen.game()
+    task = compile_game(game).compiled.task
+    grammar = game.grammar.replace(task, json.dumps(written)[1:-1])
+    assert compile_game(replace(game, grammar=grammar)).compiled.task == read

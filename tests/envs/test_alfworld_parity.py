@@ -65,7 +65,9 @@ def test_the_quirks_of_the_official_engine_are_kept(kitchen: Kitchen, real_games
 
 @needs_official
 @pytest.mark.data
-@pytest.mark.parametrize("variant", ["wheel's logic", "put in/on", "one place", "states", "things in things", "lower"])
+@pytest.mark.parametrize(
+    "variant", ["wheel's logic", "put in/on", "own words", "one place", "states", "things in things", "lower"]
+)
 def test_variants_of_a_real_game_are_answered_as_by_the_official_engine(
     variant: str, real_games: list[GameFile]
 ) -> None:
@@ -232,6 +234,11 @@ def varied(game: GameFile, variant: str) -> GameFile:
         grammar = game.grammar.replace("move {o} to {r}", "put {o} in/on {r}")
         walkthrough = tuple(re.sub(r"^move (.*) to ", r"put \1 in/on ", command) for command in game.walkthrough)
         return replace(game, grammar=grammar, walkthrough=walkthrough)
+    if variant == "own words":
+        # As JSON has it: quotes, a tab, a backslash before an n.
+        task = r"Your task is to: \"clean\"\t\\n#empty#\tit… or; nothing"
+        grammar = re.sub(r"Your task is to: [^\"]*", lambda _: task, game.grammar)
+        return replace(game, grammar=grammar + '\ngrammar :: """ {"empty": [{"rhs": "\\\\n"}]} """;')
     if variant == "one place":
         place = re.findall(r"\(receptacleAtLocation \S+ (\S+)\)", problem)[0]
         return replace(game, pddl_problem=re.sub(r"(\(receptacleAtLocation \S+) \S+\)", rf"\1 {place})", problem))

@@ -114,6 +114,9 @@ class Backend(ABC):
         remembers of the old weights (such as the keys and values of prompts) is dropped.
         """
 
+    def end(self, conversation: int) -> None:
+        """Nothing more will come of a conversation: what is kept for it goes, and a request of it under way too."""
+
     def sleep(self) -> None:
         """Give the engine's memory back for the time of the update; nothing to do for most."""
 
@@ -173,6 +176,9 @@ class BatchBackend(Backend):
 
     def add(self, request: Request) -> None:
         self._waiting.append(request)
+
+    def end(self, conversation: int) -> None:
+        self._waiting = [request for request in self._waiting if request.conversation != conversation]
 
     def step(self) -> list[Finished]:
         requests, self._waiting = self._waiting, []

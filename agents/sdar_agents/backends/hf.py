@@ -1,19 +1,15 @@
-"""Sampling with a transformers model and a KV cache: one batch, ragged prompts, finished rows leave it."""
+"""The transformers backend: continuous batching where the model's attention allows it, whole batches elsewhere."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
-
-from sdar_agents.backends.base import BackendError, BackendSetup, BatchBackend, Request, check_length
+from sdar_agents.backends.base import Backend, BackendError, BackendSetup, Finished, Request, check_length
+from sdar_agents.backends.hf_batch import LockStepEngine
+from sdar_agents.backends.hf_continuous import ContinuousEngine
 from sdar_agents.backends.options import read_options
-from sdar_agents.batch import pad_left
-from sdar_agents.episode import Completion, Sampling
 from sdar_agents.tokens import ChatTokenizer
 
 
@@ -22,17 +18,20 @@ class HFOptions:
     """Settings of the engine in this process.
 
     Attributes:
-        max_batch_tokens: Padded prompt and response tokens that are in flight at once; more is done in turns.
+        max_batch_tokens: Bound of the memory: prompt and response tokens in flight or kept; more waits its turn.
     """
 
     max_batch_tokens: int = 65_536
 
 
-class HFBackend(BatchBackend):
+class HFBackend(Backend):
     """Shares the module that is trained, so there are never two sets of weights.
 
     Every row draws from a generator of its own (its seed), so a row's tokens do not depend on its neighbours
     (up to the rounding of batched kernels).
+
+    Attributes:
+        whole_batches_because: Why this model is not batched continuously; None if it is.
     """
 
     shares_module: ClassVar[bool] = True
@@ -46,118 +45,51 @@ class HFBackend(BatchBackend):
 
     def __init__(self, model: Any, tokenizer: ChatTokenizer, *, max_batch_tokens: int = 65_536) -> None:
         """Args:
-        max_batch_tokens: Padded prompt and response tokens that are in flight at once; more is done in turns.
+        max_batch_tokens: Bound of the memory: prompt and response tokens in flight or kept; more waits its turn.
         """
-        super().__init__()
         self.model = model
-        self.tokenizer = tokenizer
-        self.max_batch_tokens = max_batch_tokens
+        self.whole_batches_because = obstacle(model)
+        engine = ContinuousEngine if self.whole_batches_because is None else LockStepEngine
+        self._engine: Backend = engine(model, tokenizer, max_batch_tokens=max_batch_tokens)
+        self._context = getattr(model.config, "max_position_embeddings", None)
 
     def add(self, request: Request) -> None:
-        check_length(request, getattr(self.model.config, "max_position_embeddings", None))
-        super().add(request)
+        check_length(request, self._context)
+        self._engine.add(request)
+
+    def step(self) -> list[Finished]:
+        return self._engine.step()
+
+    def end(self, conversation: int) -> None:
+        self._engine.end(conversation)
 
     def load_weights(self, model: object) -> None:
-        """Nothing to copy: the module is shared. Refuses another one."""
+        """Nothing to copy, as the module is shared; forgets what was computed with the weights before."""
         if model is not self.model:
             raise ValueError("HFBackend generates with the module it was built on; build another for another model")
+        self._engine.load_weights(model)
 
-    @torch.no_grad()
-    def generate_batch(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        prompts = [request.prompt_ids for request in requests]
-        seeds = [request.seed for request in requests]
-        done: list[Completion | None] = [None] * len(prompts)
-        # Rows of like length together: little padding.
-        order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
-        while order:
-            rows = self._next_chunk(order, prompts, sampling)
-            order = order[len(rows) :]
-            for row, completion in zip(rows, self._generate_chunk(rows, prompts, sampling, seeds), strict=True):
-                done[row] = completion
-        return [completion for completion in done if completion is not None]
-
-    def _next_chunk(self, order: list[int], prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[int]:
-        size = 1
-        while size < len(order):
-            longest = len(prompts[order[size]]) + sampling.max_tokens
-            if longest * (size + 1) > self.max_batch_tokens:
-                break
-            size += 1
-        return order[:size]
-
-    def _generate_chunk(
-        self, rows: Sequence[int], prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]
-    ) -> list[Completion]:
-        device = next(self.model.parameters()).device
-        uniforms = np.stack([np.random.default_rng(seeds[row]).random(sampling.max_tokens) for row in rows])
-        ids, mask = (tensor.to(device) for tensor in pad_left([prompts[row] for row in rows], self.tokenizer.pad_id))
-        positions = (mask.long().cumsum(1) - 1).clamp(min=0)
-        tokens: list[list[int]] = [[] for _ in rows]
-        logprobs: list[list[float]] = [[] for _ in rows]
-        alive = list(range(len(rows)))
-        cache, cache_name = None, cache_argument(self.model)
-        for step in range(sampling.max_tokens):
-            output = self.model(
-                input_ids=ids, attention_mask=mask.long(), position_ids=positions,
-                use_cache=True, logits_to_keep=1, **{cache_name: cache},
-            )  # fmt: skip
-            cache = output[cache_name]
-            draws = torch.from_numpy(uniforms[alive, step]).to(device)
-            chosen, chosen_logprobs = draw(output.logits[:, -1], draws, sampling)
-            for row, token, logprob in zip(alive, chosen.tolist(), chosen_logprobs.tolist(), strict=True):
-                tokens[row].append(token)
-                logprobs[row].append(logprob)
-            keep = chosen != self.tokenizer.eos_id
-            if not bool(keep.any()):
-                break
-            if not bool(keep.all()):
-                index = keep.nonzero().squeeze(1)
-                alive = [alive[position] for position in index.tolist()]
-                cache.batch_select_indices(index)
-                mask, positions, chosen = mask[index], positions[index], chosen[index]
-            ids = chosen[:, None]
-            mask = torch.cat([mask, torch.ones_like(ids, dtype=torch.bool)], dim=1)
-            positions = positions[:, -1:] + 1
-        return [self._completion(row, values) for row, values in zip(tokens, logprobs, strict=True)]
-
-    def _completion(self, ids: list[int], logprobs: list[float]) -> Completion:
-        stopped = bool(ids) and ids[-1] == self.tokenizer.eos_id
-        return Completion(tuple(ids), tuple(logprobs), self.tokenizer.decode(ids), stopped)
+    def sleep(self) -> None:
+        self._engine.sleep()
 
 
-def cache_argument(model: Any) -> str:
-    """How a model's `forward`, and its output, call the KV cache: transformers renamed it in 5.24."""
-    # Adapters pass everything on to the model inside.
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "cache" if "cache" in inspect.signature(inner.forward).parameters else "past_key_values"
+def obstacle(model: Any) -> str | None:
+    """Why a model cannot attend to slots, in words; None if it can.
 
-
-def draw(logits: torch.Tensor, uniforms: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
-    """One token a row by inverse transform sampling.
-
-    Args:
-        logits: [B, V].
-        uniforms: Draws in [0, 1), [B]; the same draw gives the same token.
-
-    Returns:
-        Ids [B] and their log-probabilities [B] under the distribution that was sampled from.
+    It can if all its layers attend to everything before, and it takes its attention function from transformers'
+    registry, positions as they are given, and logits of chosen tokens.
     """
-    if sampling.temperature == 0:
-        log_probabilities = torch.log_softmax(logits.float(), dim=-1)
-        best = log_probabilities.argmax(-1)
-        return best, log_probabilities.gather(-1, best[:, None]).squeeze(1)
-    log_probabilities = torch.log_softmax(logits.float() / sampling.temperature, dim=-1)
-    if sampling.top_p < 1.0:
-        log_probabilities = torch.log_softmax(_nucleus(log_probabilities, sampling.top_p), dim=-1)
-    # float64: a float32 running sum over 150,000 tokens does not end at 1.
-    cumulative = log_probabilities.double().exp().cumsum(-1)
-    threshold = uniforms.double()[:, None] * cumulative[:, -1:]
-    chosen = torch.searchsorted(cumulative, threshold, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
-    return chosen, log_probabilities.gather(-1, chosen[:, None]).squeeze(1)
-
-
-def _nucleus(log_probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
-    ordered, index = log_probabilities.sort(-1, descending=True)
-    # A token is kept if the mass before it is below top_p, so the first always is.
-    outside = (ordered.exp().cumsum(-1) - ordered.exp()) >= top_p
-    return log_probabilities.masked_fill(outside.gather(-1, index.argsort(-1)), float("-inf"))
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    config = inner.config
+    if not getattr(inner, "_supports_attention_backend", False):
+        return f"{type(inner).__name__} does not take its attention function from transformers' registry"
+    layers = getattr(config, "layer_types", None)
+    if layers is not None:
+        other = sorted({*layers} - {"full_attention"})
+        if other:
+            return f"{type(inner).__name__} has layers of {', '.join(other)}"
+    elif getattr(config, "sliding_window", None):
+        return f"{type(inner).__name__} attends within a window of {config.sliding_window} tokens"
+    if getattr(config, "is_encoder_decoder", False):
+        return f"{type(inner).__name__} has an encoder"
+    return None

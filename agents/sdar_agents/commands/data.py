@@ -30,4 +30,9 @@ def run(arguments: Sequence[str]) -> None:
         sys.exit(0 if arguments else 2)
     if arguments[0] not in ACTIONS:
         raise ValueError(unknown("action", arguments[0], ACTIONS))
-    import_module(ACTIONS[arguments[0]][0]).run(arguments[1:])
+    try:
+        import_module(ACTIONS[arguments[0]][0]).run(arguments[1:])
+    except OSError as error:
+        if error.errno is None:  # raised here, with a text for users
+            raise
+        raise OSError(f"{error.filename}: {error.strerror}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ class EvalOptions:
     """tagged or compact; by default the run's."""
     batch: int = 64
     """Episodes that a model plays at once."""
+    env_workers: str | None = None
+    """Where a model's environments step: inline, threads, processes, or auto; by default the run's."""
+    env_timeout_seconds: float | None = None
+    """A reset or step that takes longer counts as a crash; by default the run's."""
     seed: int = 0
     """Of the sampling."""
     json: str | None = None
@@ -67,6 +72,11 @@ def run(arguments: Sequence[str]) -> None:
     )
     for kind, (solved, played) in result["by_task_type"].items():
         print(f"  {kind:<34} {solved}/{played}")
+    if result["failed"]:
+        print(
+            f"NOT PLAYED, and counted nowhere: {len(result['failed'])} of {len(result['failed']) + result['n']} tasks, "
+            f"because their environment crashed twice: {', '.join(result['failed'])}"
+        )
     if options.json is not None:
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
@@ -79,6 +89,12 @@ def _check(options: EvalOptions) -> None:
         raise ValueError(f"--json {options.json}: its folder does not exist")
     if options.batch < 1:
         raise ValueError(f"--batch must be at least 1, got {options.batch}")
+    if options.env_workers is not None:
+        from sdar_agents.env_hosts import check_env_workers
+
+        check_env_workers(options.env_workers)
+    if options.env_timeout_seconds is not None and not options.env_timeout_seconds > 0:
+        raise ValueError(f"--env-timeout-seconds must be above 0, got {options.env_timeout_seconds}")
     check_backend(options.backend)
     if options.backend == "openai" and not options.agent.startswith(OPENAI):
         raise ValueError("which model does the endpoint serve? write --agent openai:MODEL")
@@ -119,10 +135,11 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
     from sdar_agents.backends.make import agent_engine
     from sdar_agents.checkpoint import latest_checkpoint
     from sdar_agents.config import preset_config, read_config
+    from sdar_agents.env_hosts import EnvPool, make_agent_env
     from sdar_agents.episode import Sampling
     from sdar_agents.evaluate import evaluate_policy
-    from sdar_agents.rollout import EnvPool, RolloutSettings, make_agent_env
-    from sdar_agents.setup import make_context, resolve_device, resolve_style
+    from sdar_agents.rollout import RolloutSettings
+    from sdar_agents.setup import compute_dtype, make_context, resolve_device, resolve_style
 
     if options.agent.startswith(OPENAI):
         options = _with_endpoint(options)
@@ -145,21 +162,24 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
         data, env_options = options.data or config.data, options.env_options or config.env_options
         options = replace(options, data=data, env_options=env_options)
     panel, settings = _panel(env_id, options)
+    device = resolve_device(config.device)
+    dtype = str(compute_dtype(config.dtype, device)).removeprefix("torch.")
     backend, tokenizer = agent_engine(
-        options.backend,
-        source=model_source,
-        settings=options.backend_options,
-        dtype=config.dtype,
-        device=resolve_device(config.device),
+        options.backend, source=model_source, settings=options.backend_options, dtype=dtype, device=device
     )
     style = resolve_style(config.prompt_style, config.model)
     context = make_context(config, tokenizer)[0] if options.skills else None
     if options.skills and context is None:
         raise ValueError("--skills shows retrieved skills, but the retriever is `none`: add --retriever dense")
+    pool = EnvPool(
+        partial(make_agent_env, env_id, style, **settings),
+        options.env_workers or config.env_workers,
+        options.env_timeout_seconds or config.env_timeout_seconds,
+    )
     result = evaluate_policy(
         panel,
         agent=options.agent + (" with skills" if options.skills else ""),
-        pool=EnvPool(lambda: make_agent_env(env_id, style, **settings)),
+        pool=pool,
         backend=backend,
         tokenizer=tokenizer,
         settings=RolloutSettings(
@@ -172,6 +192,7 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
         seed=f"{options.seed}/eval",
         batch=options.batch,
     )
+    pool.close()
     backend.close()
     return result.to_json()
 

@@ -14,13 +14,13 @@ from typing import Any, ClassVar, Literal, Self, cast
 from gymnasium.error import ResetNeeded
 
 from sdar_gym.envs.alfworld.engine import Engine, Game, NativeEngine, Reply, compile_game
-from sdar_gym.envs.alfworld.folder import find_games
+from sdar_gym.envs.alfworld.folder import GameFolder, find_games
 from sdar_gym.envs.alfworld.game_file import GameSource
 from sdar_gym.envs.alfworld.legacy import step_legacy
 from sdar_gym.envs.alfworld.oracle import next_command
 from sdar_gym.envs.alfworld.state import State
 from sdar_gym.errors import unknown
-from sdar_gym.text_env import TextEnv, TurnInfo, UnknownTaskError
+from sdar_gym.text_env import TextEnv, TurnInfo
 
 EngineName = Literal["native", "textworld"]
 ENGINES: tuple[EngineName, ...] = ("native", "textworld")
@@ -29,9 +29,13 @@ ENGINES: tuple[EngineName, ...] = ("native", "textworld")
 _KEPT_GAMES = 128
 
 
-@lru_cache(maxsize=_KEPT_GAMES)
 def compiled(games: GameSource, task_id: str) -> Game:
-    """The game of a task, shared by every environment of this process that plays it."""
+    """The game of a task, shared by every environment of this process that plays it; a changed file is read anew."""
+    return _compiled(games, task_id, games.stamp(task_id) if isinstance(games, GameFolder) else None)
+
+
+@lru_cache(maxsize=_KEPT_GAMES)
+def _compiled(games: GameSource, task_id: str, stamp: tuple[int, ...] | None) -> Game:
     return compile_game(games.load(task_id))
 
 
@@ -82,12 +86,14 @@ class HouseholdEnv(TextEnv):
         if engine not in ENGINES:
             raise ValueError(unknown("engine", engine, ENGINES))
         if split is not None and split not in games.splits:
-            raise UnknownTaskError(unknown("split", split, games.splits))
+            games.task_ids(split)  # raises, and says what is there
         first = games.splits[0] if split is None else split
         # What is there depends on the data: the class variable only states the usual.
         self.splits = (first, *(name for name in games.splits if name != first))  # type: ignore[misc]
         self.games = games
         self.engine = engine
+        if engine == "textworld":
+            self.host = "processes"  # it is slow, leaks, and its translator can end the process
         self.legacy_actions = legacy_actions
         self._task_id: str | None = None
         self._is_over = False

@@ -78,7 +78,7 @@ class GameFolder:
 
     def task_ids(self, split: str) -> Sequence[str]:
         if not self._has_split(split):
-            raise UnknownTaskError(f"{unknown('split', split, self.splits)}; the games are in {self.root}")
+            raise UnknownTaskError(f"{self._why_no_split(split)}; the games are in {self.root}")
         return self._listed(split).task_ids
 
     def load(self, task_id: str) -> GameFile:
@@ -90,14 +90,35 @@ class GameFolder:
         Raises:
             UnknownTaskError: there is no such task.
         """
+        return Path(self._path(task_id))
+
+    def stamp(self, task_id: str) -> tuple[int, ...] | None:
+        """What is another when a game's file has been changed; None if it is gone.
+
+        Raises:
+            UnknownTaskError: there is no such task.
+        """
+        try:
+            status = os.stat(self._path(task_id))
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _path(self, task_id: str) -> str:
         split = task_id.partition("/")[0]
-        path = self._listed(split).paths.get(task_id) if self._has_split(split) else None
+        is_split = split in PUBLISHED_SPLITS or (split == PLAIN_SPLIT and split in self.splits)
+        path = self._listed(split).paths.get(task_id) if is_split else None
         if path is None:
             raise UnknownTaskError(f"no task {task_id!r} in {self.root}; ids look like {self._example()!r}")
-        return Path(path)
+        return path
 
     def _example(self) -> str:
         return self._listed(self.splits[0]).task_ids[0]
+
+    def _why_no_split(self, split: str) -> str:
+        if split not in PUBLISHED_SPLITS or self.task_types is not None:
+            return unknown("split", split, self.splits)
+        return f"no games of the split {split!r} are at hand; known: {', '.join(self.splits)}; {_REMEDY}"
 
     def _has_split(self, split: str) -> bool:
         if split in PUBLISHED_SPLITS:
@@ -209,9 +230,11 @@ def forget_listings() -> None:
 
 def _what_is_missing(data: str | Path | None, root: Path) -> str:
     state = f"no solvable {GAME_FILE_NAME} below {root}" if root.exists() else f"{root} does not exist"
-    if data is None and not os.environ.get(DATA_VARIABLE):
-        return f"neither data nor {DATA_VARIABLE} is set, and {state}"
-    return state
+    if data is not None:
+        return state
+    named = os.environ.get(DATA_VARIABLE)
+    setting = f"{DATA_VARIABLE} is {named!r}" if named else f"neither data nor {DATA_VARIABLE} is set"
+    return f"{setting}, and {state}"
 
 
 def _time_of_change(folder: str) -> int | None:

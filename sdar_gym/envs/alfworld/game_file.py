@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from sdar_gym.errors import TaskError
+
 GAME_FILE_NAME = "game.tw-pddl"
 
 
-class GameFileError(ValueError):
+class GameFileError(TaskError, ValueError):
     """A game that cannot be read or played; the text names the file and the place in it."""
 
 

@@ -91,7 +91,8 @@ _FIELD = re.compile(
     re.DOTALL,
 )
 _SEGMENT = re.compile(
-    r"\[\{(?P<list>[^{}\[\]]*)\}\]|\{(?P<value>[^{}\[\]]*)\}|#(?P<symbol>[\w()/!\-\s,.]+)#|(?P<text>[^;|\"<>\[\]#{}]+)"
+    r"\t*(?:\[\{(?P<list>[^{}\[\]\t]*)\}\]|\{(?P<value>[^{}\[\]\t]*)\}|#(?P<symbol>[\w()/!\- \n\r\f\v,.]+)#"
+    r"|\"(?P<quoted>[^;|\"<>\[\]#{}]*)\"|(?P<text>[^;|\"<>\[\]#{}\t][^;|\"<>\[\]#{}]*)|(?<=\t)$)"
 )
 _ATOM = re.compile(r"(\w+)\(((?:\w+:\w+)(?:,\w+:\w+)*)\)")
 
@@ -180,22 +181,36 @@ def read_sentence(text: str) -> Sentence:
     Raises:
         ValueError: something in it is none of a text, `#symbol#`, `{value}`, `[{value | query}]`.
     """
-    # The official reader skips space before the first segment, and keeps it elsewhere.
-    text = text.replace("\\n", "\n").lstrip()
+    segments, position = _read_segments(text)
+    if position < len(text):
+        raise ValueError(f"the sentence cannot be read from {text[position : position + 40]!r} on")
+    return segments
+
+
+def read_task(text: str) -> Sentence:
+    """The segments of a task line, up to the first sign that cannot be read: there the official reader ends it.
+
+    Only task lines hold what people wrote as they pleased (`goal_desc_human_anns_prob` of the official generator).
+    """
+    return _read_segments(text)[0]
+
+
+def _read_segments(text: str) -> tuple[Sentence, int]:
+    """The segments that can be read, and where the rest starts."""
+    # The official reader skips space before the first segment, and keeps it elsewhere; tabs it keeps in texts only.
+    position = len(text) - len(text.lstrip())
     segments: list[Segment] = []
-    position = 0
-    while position < len(text):
-        match = _SEGMENT.match(text, position)
-        if match is None or "\t" in match[0] or (position == 0 and text.startswith("//")):
-            raise ValueError(f"the sentence cannot be read from {text[position : position + 40]!r} on")
-        if match["text"] is not None:
-            segments.append(match["text"])
+    while not text.startswith("//") and (match := _SEGMENT.match(text, position)):
+        if match["list"] is not None:
+            segments.append(_read_value(match["list"], is_list=True))
+        elif match["value"] is not None:
+            segments.append(_read_value(match["value"], is_list=False))
         elif match["symbol"] is not None:
             segments.append(Reference(match["symbol"]))
         else:
-            segments.append(_read_value(match["list"] or match["value"] or "", is_list=match["list"] is not None))
+            segments.append(match["text"] or match["quoted"] or "")
         position = match.end()
-    return tuple(segments)
+    return tuple(segments), position
 
 
 def _read_value(text: str, *, is_list: bool) -> Value:

@@ -13,6 +13,9 @@ Node = str | tuple["Node", ...]
 _TOKEN = re.compile(r"[()]|[^\s()]+")
 _COMMENT = re.compile(r";[^\n]*")
 
+# Published games nest ten deep; what reads formulas calls itself once a level.
+_DEEPEST = 100
+
 _PARTS = ("problem", ":domain", ":requirements", ":objects", ":init", ":goal", ":metric")
 _ORDER = "problem, :domain, :objects, :init, :goal"
 
@@ -42,7 +45,7 @@ def read_pddl(text: str, place: str) -> tuple[Node, ...]:
         place: Names the file and the part of it, for errors.
 
     Raises:
-        GameFileError: the parentheses do not match.
+        GameFileError: the parentheses do not match, or nest too deeply.
     """
     stack: list[list[Node]] = [[]]
     code = _COMMENT.sub("", text)
@@ -51,6 +54,8 @@ def read_pddl(text: str, place: str) -> tuple[Node, ...]:
         raise GameFileError(f"{place}: {odd!r} outside of a comment; PDDL is written in ASCII")
     for token in _TOKEN.findall(code.lower()):
         if token == "(":
+            if len(stack) > _DEEPEST:
+                raise GameFileError(f"{place}: nested more than {_DEEPEST} deep")
             stack.append([])
         elif token != ")":
             stack[-1].append(token)

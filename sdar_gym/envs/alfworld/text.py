@@ -16,6 +16,7 @@ from sdar_gym.envs.alfworld.grammar import (
     Value,
     read_query,
     read_sentence,
+    read_task,
 )
 from sdar_gym.envs.alfworld.state import State, bits
 
@@ -42,6 +43,10 @@ _PARTS = {
 # The official engine knows a negated fact only once an action has made it so; for these, none does.
 _NEVER = frozenset({"not_isclean", "not_issliced", "not_istoggled"})
 _UNTRACKED = frozenset({"checked", "ison"})
+
+_TASK = "task"
+# Published grammars refer five deep; each level is a call, when compiled and when said.
+_DEEPEST = 100
 
 # Every thing has a name, and the article "a".
 _EXPRESSION = re.compile(
@@ -187,12 +192,15 @@ class Speaker:
             raise GameFileError(f"{self._place}: no rule says what #{symbol}# stands for")
         if symbol in self._open:
             raise GameFileError(f"{self._place}: #{symbol}# stands for itself, by way of {self._open}")
+        if len(self._open) >= _DEEPEST:
+            raise GameFileError(f"{self._place}: {self._open[0]!r} leads through more than {_DEEPEST} symbols")
         self._open.append(symbol)
         rules: list[tuple[Query, Utterance]] = []
         for rule in self._grammar.rules[symbol]:
             try:
                 query = self._checked(read_query(rule.condition) if rule.condition else ())
-                rules.append((query, self._compiled(read_sentence(rule.text))))
+                sentence = read_task(rule.text) if symbol == _TASK else read_sentence(rule.text)
+                rules.append((query, self._compiled(sentence)))
             except GameFileError:
                 raise
             except ValueError as error:
@@ -213,6 +221,10 @@ class Speaker:
             if isinstance(piece, str):
                 yield piece
             elif isinstance(piece, Name):
+                if piece.variable not in binding:
+                    raise GameFileError(
+                        f"{self._place}: a sentence names {piece.variable!r} where no such thing is known"
+                    )
                 yield piece.prefix + self._names[VARIABLES[piece.variable]][binding[piece.variable]]
             elif isinstance(piece, Each):
                 yield self._said_of_each(piece, state, binding)
