@@ -16,6 +16,7 @@ PAGES = (
     "README.md",
     "docs/alfworld.md",
     "docs/scaling.md",
+    "docs/backends.md",
     "agents/README.md",
     "skills/README.md",
     "CONTRIBUTING.md",

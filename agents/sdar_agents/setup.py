@@ -136,7 +136,7 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
             tokenizer=tokenizer,
             source=config.model,
             settings=config.backend_options,
-            dtype=config.dtype,
+            dtype=str(compute_dtype(config.dtype, device)).removeprefix("torch."),
         ),
         pool=EnvPool(
             partial(make_agent_env, config.env, style, **options), config.env_workers, config.env_timeout_seconds

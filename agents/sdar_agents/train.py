@@ -178,8 +178,8 @@ def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: 
     with clock.phase("update"):
         learned = update(run, batch, step, clock)
     with clock.phase("sync"):
-        run.backend.wake_up()
         run.backend.load_weights(run.model)
+        run.backend.wake_up()
     clock.seconds["update"] -= clock.seconds["teacher"]
     return {
         **_episode_metrics(episodes, counts, run),

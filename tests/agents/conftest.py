@@ -35,6 +35,11 @@ def number_line_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def number_line_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a model of about 20,000 parameters that goes left or right at random, and the right way when told."""
+    return write_walker(tmp_path_factory.mktemp("model"), head_size=16)
+
+
+def write_walker(folder: Path, *, head_size: int) -> Path:
+    """Train the walker of the number line and write it to a folder."""
     env = make_agent_env(NUMBER_LINE, COMPACT)
     generator = np.random.default_rng(0)
     texts: list[tuple[str, str]] = []
@@ -50,14 +55,13 @@ def number_line_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _, _, terminated, truncated, info = env.step(action)
             done = terminated or truncated
     tokenizer = train_tokenizer([f"{prompt} {action}" for prompt, action in texts], 320)
-    shape = TinyShape(hidden=32, layers=2, heads=2, kv_heads=1, head_size=16, feed_forward=64, vocabulary=320)
+    shape = TinyShape(hidden=32, layers=2, heads=2, kv_heads=1, head_size=head_size, feed_forward=64, vocabulary=320)
     model = build_model(shape, tokenizer, seed=0)
     examples = [
         Example(tokenizer.prompt_ids(prompt), (*tokenizer.text_ids(action), tokenizer.eos_id))
         for prompt, action in texts
     ]
     supervise(model, examples, SupervisedSettings(epochs=4, batch_tokens=2048), pad_id=tokenizer.pad_id)
-    folder = tmp_path_factory.mktemp("model")
     model.save_pretrained(folder)
     tokenizer.save(folder)
     return folder

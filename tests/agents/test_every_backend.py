@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from sdar_agents.backends import Backend, BackendError, BackendSetup, Request
 from sdar_agents.backends.hf import HFBackend
@@ -25,12 +26,16 @@ from sdar_agents.backends.make import backend_class
 from sdar_agents.backends.vllm_worker import EXTENSION
 from sdar_agents.backends.weights import has_adapters
 from sdar_agents.batch import pad_left, pad_right
+from sdar_agents.env_hosts import EnvPool, make_agent_env
 from sdar_agents.episode import Completion, Sampling
 from sdar_agents.policy import LoraSettings, load_policy, score, with_lora
-from sdar_agents.rollout import Assignment, EnvPool, RolloutSettings, make_agent_env, play
+from sdar_agents.rollout import Assignment, RolloutSettings, play
+from sdar_agents.run_log import read_metrics
 from sdar_agents.tiny_model import TinyShape, build_model, train_tokenizer
 from sdar_agents.tokens import ChatTokenizer
+from sdar_agents.train import train
 from sdar_gym.prompts import COMPACT
+from tests.agents.conftest import write_walker
 from tests.agents.fake_vllm import FakeVLLM, serving
 
 MESSAGES = [f"Task: Go to {goal}.\nNow: You are at {here}. Go to {goal}." for goal in range(8) for here in (0, 5)]
@@ -39,7 +44,7 @@ WARM = Sampling(temperature=0.7, max_tokens=6)
 CONTEXT = 512
 HAS_VLLM = importlib.util.find_spec("vllm") is not None
 REAL = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
-KINDS = [
+KINDS: list[Any] = [
     "hf",
     "vllm_server",
     "openai",
@@ -125,7 +130,7 @@ def running(kind: str, folder: Path, *, lora: bool = False) -> Iterator[Engine]:
     if kind.startswith("real") and not HAS_VLLM:
         pytest.skip("vllm is not installed here: .ci/vllm runs this in an environment of its own")
     model, tokenizer = load_policy(str(folder))
-    model = with_lora(model, LoraSettings(rank=4, alpha=8)) if lora else model
+    model = with_lora(model, LoraSettings(rank=4, alpha=8), seed=0) if lora else model
     name = kind.removeprefix("real ")
     with contextlib.ExitStack() as stack:
         settings: list[str] = []
@@ -185,7 +190,7 @@ def test_the_same_greedy_episode_has_the_same_tokens(engine: Engine) -> None:
             settings=RolloutSettings("sdar_gym/NumberLine-v0", Sampling(temperature=0.0, max_tokens=4), 200),
             context=None,
             seed="0",
-        )
+        ).episodes
         if engine.backend.for_training:
             return [[(turn.prompt_ids, turn.completion.token_ids) for turn in episode.turns] for episode in played]
         return [[(turn.prompt_ids, turn.completion.text) for turn in episode.turns] for episode in played]
@@ -298,6 +303,36 @@ def test_a_closed_engine_says_so(engine: Engine) -> None:
         engine.backend.step()
     with pytest.raises(BackendError, match="closed"):
         engine.generate(GREEDY, [0], MESSAGES[:1])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("hf", "openai")])
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_training_keeps_the_engine_in_step_with_the_weights(
+    kind: str, tuning: str, tmp_path: Path, number_line_config: Any
+) -> None:
+    if kind.startswith("real") and not HAS_VLLM:
+        pytest.skip("vllm is not installed here: .ci/vllm runs this in an environment of its own")
+    folder = write_walker(tmp_path, head_size=32)
+    model, tokenizer = load_policy(str(folder))
+    with contextlib.ExitStack() as stack:
+        settings = ("enforce_eager=true", "max_num_seqs=64", f"max_model_len={CONTEXT}")
+        if kind == "real vllm_server":
+            settings = (
+                f"base_url={stack.enter_context(real_server(folder, '--max-lora-rank', '16'))}",
+                "wait_seconds=240",
+            )
+        elif kind == "vllm_server":
+            settings = (f"base_url={stack.enter_context(serving(FakeVLLM(model, tokenizer, max_model_len=CONTEXT)))}",)
+        config = number_line_config(
+            "grpo", model=str(folder), backend=kind.removeprefix("real "), backend_options=settings, tuning=tuning,
+            learning_rate=3e-3, steps=3, eval_every=3,
+        )  # fmt: skip
+        train(config, console=Console(quiet=True))
+    steps = [row for row in read_metrics(Path(config.run)) if row["kind"] == "train"]
+    assert len(steps) == 3
+    assert all(row["gradient_norm"] > 0 for row in steps)
+    # An engine that is an update behind is off by hundredths.
+    assert all(row["sampler_mismatch"] < 1e-4 for row in steps)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "openai"])

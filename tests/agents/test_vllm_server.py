@@ -155,7 +155,7 @@ def test_weights_need_the_development_endpoints(connect: Connect, parts: tuple[A
 
 
 def test_adapters_need_runtime_updating(connect: Connect, number_line_model: Path) -> None:
-    lora = with_lora(load_policy(str(number_line_model))[0], LoraSettings(rank=2, alpha=2))
+    lora = with_lora(load_policy(str(number_line_model))[0], LoraSettings(rank=2, alpha=2), seed=0)
     with (
         connect(dev_mode=False) as (backend, _),
         pytest.raises(BackendError, match="VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, --enable-lora"),
@@ -218,13 +218,13 @@ def test_nccl_without_vllm_here_says_what_it_needs(connect: Connect, parts: tupl
 
 
 def test_adapters_are_not_sent_by_nccl(connect: Connect, number_line_model: Path) -> None:
-    lora = with_lora(load_policy(str(number_line_model))[0], LoraSettings(rank=2, alpha=2))
+    lora = with_lora(load_policy(str(number_line_model))[0], LoraSettings(rank=2, alpha=2), seed=0)
     with connect({"sync": "nccl"}) as (backend, _), pytest.raises(BackendError, match="lora=merged"):
         backend.load_weights(lora)
 
 
 def test_merged_adapters_go_as_whole_weights(connect: Connect, number_line_model: Path) -> None:
-    lora = with_lora(load_policy(str(number_line_model))[0], LoraSettings(rank=2, alpha=2))
+    lora = with_lora(load_policy(str(number_line_model))[0], LoraSettings(rank=2, alpha=2), seed=0)
     with connect({"lora": "merged"}) as (backend, server):
         backend.load_weights(lora)
         paths = [path for path, _ in server.calls]

@@ -18,7 +18,7 @@ class HFOptions:
     """Settings of the engine in this process.
 
     Attributes:
-        max_batch_tokens: Prompt and response tokens that are in flight or kept at once; more waits its turn.
+        max_batch_tokens: Bound of the memory: prompt and response tokens in flight or kept; more waits its turn.
     """
 
     max_batch_tokens: int = 65_536

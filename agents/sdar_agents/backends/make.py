@@ -58,7 +58,11 @@ def make_backend(
             f"the engine {name!r} takes text and returns text, without the sampled token ids and their "
             "log-probabilities that a policy gradient needs: train with hf, vllm or vllm_server"
         )
-    return kind.from_setup(BackendSetup(model, tokenizer, source, dtype), settings)
+    backend = kind.from_setup(BackendSetup(model, tokenizer, source, dtype), settings)
+    if purpose == "training" and not kind.shares_module:
+        # A server may still have the weights of another run.
+        backend.load_weights(model)
+    return backend
 
 
 def agent_engine(

@@ -163,12 +163,9 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
         options = replace(options, data=data, env_options=env_options)
     panel, settings = _panel(env_id, options)
     device = resolve_device(config.device)
+    dtype = str(compute_dtype(config.dtype, device)).removeprefix("torch.")
     backend, tokenizer = agent_engine(
-        options.backend,
-        source=model_source,
-        settings=options.backend_options,
-        dtype=str(compute_dtype(config.dtype, device)).removeprefix("torch."),
-        device=device,
+        options.backend, source=model_source, settings=options.backend_options, dtype=dtype, device=device
     )
     style = resolve_style(config.prompt_style, config.model)
     context = make_context(config, tokenizer)[0] if options.skills else None
