@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     "README.md",
     "docs/alfworld.md",
+    "docs/running.md",
     "agents/README.md",
     "skills/README.md",
     "CONTRIBUTING.md",

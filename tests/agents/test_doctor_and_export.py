@@ -127,7 +127,8 @@ def test_the_estimated_time_of_a_step_is_within_a_factor_of_three(
         if name == "before":
             main(["train", *settings])
     measured = [row["seconds/step"] for row in read_metrics(tmp_path / "run") if row["kind"] == "train"]
-    ratio = (sum(estimates) / 2) / (sum(measured) / 3)
+    # Other work on the machine only adds to either: the smallest of each say most.
+    ratio = min(estimates) / min(measured)
     assert 1 / 3 < ratio < 3
     capsys.readouterr()
 
@@ -221,8 +222,8 @@ def test_checkpoints_are_listed_with_their_state(trained: TrainConfig, capsys: p
     file = latest_checkpoint(Path(trained.run)).folder / "training.pt"
     file.write_bytes(file.read_bytes()[:-3])
     main(["checkpoints", trained.run])
-    printed = " ".join(capsys.readouterr().out.split())
-    assert " 2 0." in printed
-    assert "intact" in printed
-    assert "training.pt has" in printed.replace("- ", "")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[:2] == ["step", "2"]
+    assert first.endswith("MiB  intact")
+    assert "step-000004/training.pt has" in second
     assert "is not a folder" in refused(["checkpoints", "nowhere"], capsys)
