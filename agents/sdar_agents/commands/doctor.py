@@ -183,7 +183,8 @@ def _print_estimate(
         f"skills of {work.skills:.0f}, "
         f"responses of {work.response:.0f} ({work.source});\n{EFFICIENCY[kind]:.0%} of the "
         f"{speed.flops / 1e9:,.0f} GFLOP/s that a plain matrix product reaches here, "
-        f"{speed.bandwidth / 1e9:,.1f} GB/s.\nExpect a factor of two or three either way; the machine is taken to be free.",
+        f"{speed.bandwidth / 1e9:,.1f} GB/s.\n"
+        "Expect a factor of two or three either way; the machine is taken to be free.",
         highlight=False,
         soft_wrap=True,
     )
