@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sdar_agents.checkpoint import latest_checkpoint
 from sdar_agents.cli import main
 from sdar_agents.config import TrainConfig
-from sdar_agents.machine import try_import
+from sdar_agents.machine import try_import, usable_cpus
 from sdar_agents.run_log import read_metrics
 from sdar_agents.train import train
 
@@ -118,6 +119,9 @@ def test_a_package_that_breaks_on_import_is_reported_and_not_imported_here(
 def test_the_estimated_time_of_a_step_is_within_a_factor_of_three(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    busy = os.getloadavg()[0]
+    if busy > usable_cpus():
+        pytest.skip(f"the estimate is for a free machine, but {busy:.1f} processes wait for {usable_cpus()} processors")
     settings = ["--device", "cpu", "--steps", "3", "--eval-episodes", "5", "--run", str(tmp_path / "run")]
     estimates = []
     for name in ("before", "after"):
