@@ -17,6 +17,7 @@ PAGES = (
     "docs/alfworld.md",
     "docs/scaling.md",
     "docs/backends.md",
+    "docs/running.md",
     "agents/README.md",
     "skills/README.md",
     "CONTRIBUTING.md",

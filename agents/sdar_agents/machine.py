@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -205,19 +205,18 @@ def measure_speed(device: str, dtype: torch.dtype, *, rows: int, hidden: int, wi
     return Speed(2.0 * max(1, rows) * hidden * wide / product_seconds, 2.0 * source.numel() / copy_seconds)
 
 
-def _seconds(work: object, device: str) -> float:
-    """Mean seconds of a call, after a first one that is not counted."""
-    assert callable(work)
+def _seconds(work: Callable[[], object], device: str) -> float:
+    """Seconds of a call, of the fastest tenth: what else the machine does at this moment should not count."""
     work()
     _wait(device)
-    count, begin = 0, time.perf_counter()
-    while (now := time.perf_counter()) - begin < PROBE_SECONDS:
-        for _ in range(4):
-            work()
+    times: list[float] = []
+    begin = time.perf_counter()
+    while not times or time.perf_counter() - begin < PROBE_SECONDS:
+        start = time.perf_counter()
+        work()
         _wait(device)
-        count += 4
-        now = time.perf_counter()
-    return (now - begin) / max(1, count)
+        times.append(time.perf_counter() - start)
+    return sorted(times)[len(times) // 10]
 
 
 def _wait(device: str) -> None:

@@ -72,6 +72,7 @@ def sample_workload(
     begin = time.perf_counter()
     prompts: list[int] = []
     actions: list[int] = []
+    seconds: list[float] = []
     episodes = 0
     for episode in range(SAMPLED_EPISODES):
         if episodes and time.perf_counter() - begin > SAMPLE_SECONDS:
@@ -79,20 +80,22 @@ def sample_workload(
         _, info = env.reset(seed=config.seed + episode)
         done, episodes = False, episodes + 1
         while not done:
+            start = time.perf_counter()
             prompts.append(_prompt_tokens(info["prompt"], tokenizer, config.max_prompt_tokens))
             admissible = info["admissible_actions"]
             action = str(admissible[int(generator.integers(len(admissible)))])
             actions.append(len(tokenizer.text_ids(action)) + 1)
             _, _, terminated, truncated, info = env.step(action)
             done = terminated or truncated
-    seconds = (time.perf_counter() - begin) / len(prompts)
+            seconds.append(time.perf_counter() - start)
     plain = style.plain_actions
     return Workload(
         turns=len(prompts) / episodes,
         prompt=float(np.mean(prompts)),
         skills=_skill_tokens(config, tokenizer, bank),
         response=min(float(np.mean(actions)), config.max_response_tokens) if plain else config.max_response_tokens / 2,
-        seconds_per_turn=seconds,
+        # The median: what is made once and kept (grammars, embeddings) should not count for every turn.
+        seconds_per_turn=float(np.median(seconds)),
         source=f"{episodes} episodes of random actions; "
         + ("responses as long as their actions" if plain else "responses of half their budget"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sdar_agents.checkpoint import latest_checkpoint
 from sdar_agents.cli import main
 from sdar_agents.config import TrainConfig
-from sdar_agents.machine import try_import
+from sdar_agents.machine import try_import, usable_cpus
 from sdar_agents.run_log import read_metrics
 from sdar_agents.train import train
 
@@ -118,6 +119,9 @@ def test_a_package_that_breaks_on_import_is_reported_and_not_imported_here(
 def test_the_estimated_time_of_a_step_is_within_a_factor_of_three(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    busy = os.getloadavg()[0]
+    if busy > usable_cpus():
+        pytest.skip(f"the estimate is for a free machine, but {busy:.1f} processes wait for {usable_cpus()} processors")
     settings = ["--device", "cpu", "--steps", "3", "--eval-episodes", "5", "--run", str(tmp_path / "run")]
     estimates = []
     for name in ("before", "after"):
@@ -127,7 +131,8 @@ def test_the_estimated_time_of_a_step_is_within_a_factor_of_three(
         if name == "before":
             main(["train", *settings])
     measured = [row["seconds/step"] for row in read_metrics(tmp_path / "run") if row["kind"] == "train"]
-    ratio = (sum(estimates) / 2) / (sum(measured) / 3)
+    # Other work on the machine only adds to either: the smallest of each say most.
+    ratio = min(estimates) / min(measured)
     assert 1 / 3 < ratio < 3
     capsys.readouterr()
 
@@ -221,8 +226,8 @@ def test_checkpoints_are_listed_with_their_state(trained: TrainConfig, capsys: p
     file = latest_checkpoint(Path(trained.run)).folder / "training.pt"
     file.write_bytes(file.read_bytes()[:-3])
     main(["checkpoints", trained.run])
-    printed = " ".join(capsys.readouterr().out.split())
-    assert " 2 0." in printed
-    assert "intact" in printed
-    assert "training.pt has" in printed.replace("- ", "")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[:2] == ["step", "2"]
+    assert first.endswith("MiB  intact")
+    assert "step-000004/training.pt has" in second
     assert "is not a folder" in refused(["checkpoints", "nowhere"], capsys)

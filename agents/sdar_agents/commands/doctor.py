@@ -182,8 +182,9 @@ def _print_estimate(
         f"Assumed: {work.turns:.1f} turns an episode, prompts of {work.prompt:.0f} tokens, "
         f"skills of {work.skills:.0f}, "
         f"responses of {work.response:.0f} ({work.source});\n{EFFICIENCY[kind]:.0%} of the "
-        f"{speed.flops / 1e9:,.0f} GFLOP/s that a plain matrix product reaches here now, "
-        f"{speed.bandwidth / 1e9:,.1f} GB/s.\nExpect a factor of two or three either way.",
+        f"{speed.flops / 1e9:,.0f} GFLOP/s that a plain matrix product reaches here, "
+        f"{speed.bandwidth / 1e9:,.1f} GB/s.\n"
+        "Expect a factor of two or three either way; the machine is taken to be free.",
         highlight=False,
         soft_wrap=True,
     )

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from sdar_agents.options import parse
 
@@ -23,19 +21,17 @@ class CheckpointsOptions:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Print the table."""
+    """Print a line for each."""
     options = parse(CheckpointsOptions, arguments, command="checkpoints")
     from sdar_agents.checkpoint import CheckpointError, checkpoints, damage
 
     folder = Path(options.run)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
-    table = Table("step", "MiB", "state", box=None, header_style="bold")
     for checkpoint in checkpoints(folder):
         size = sum(file.stat().st_size for file in checkpoint.folder.rglob("*") if file.is_file())
         try:
             state = damage(checkpoint) or "intact"
         except CheckpointError as error:
             state = str(error)
-        table.add_row(str(checkpoint.step), f"{size / 2**20:,.1f}", state)
-    Console().print(table)
+        print(f"step {checkpoint.step:>6}  {size / 2**20:>10,.1f} MiB  {state}")
