@@ -20,6 +20,7 @@ from sdar_agents.backends.hf import HFBackend
 from sdar_agents.checkpoint import checkpoints
 from sdar_agents.config import ConfigError, TrainConfig, learner_name, read_config, to_json
 from sdar_agents.episode import Sampling
+from sdar_agents.packing import check_packing
 from sdar_agents.policy import TINY, bundled_tiny, frozen_copy, initial_weights, load_policy
 from sdar_agents.rollout import EnvPool, RolloutSettings, make_agent_env
 from sdar_agents.teacher import PrivilegedContext
@@ -94,6 +95,8 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
     device = resolve_device(config.device)
     model, tokenizer = load_policy(config.model, dtype=config.dtype, device=device, tuning=config.tuning)
     check_lengths(config, model)
+    if config.packing == "tree":
+        check_packing(model)
     needs = config.learner.needs
     context, bank = make_context(config, tokenizer)
     if context is None and needs.teacher != "none":

@@ -24,6 +24,7 @@ from sdar_agents.config import TrainConfig
 from sdar_agents.episode import Episode
 from sdar_agents.evaluate import Evaluation, evaluate_policy
 from sdar_agents.learners.base import TokenScores
+from sdar_agents.packing import PackingCounts, score_packed, tree_chunks
 from sdar_agents.policy import load_weights, move_towards, score
 from sdar_agents.rollout import Assignment, RolloutCounts, play
 from sdar_agents.run_log import RunLog, plot_runs, read_metrics
@@ -156,19 +157,19 @@ def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str
     gradient. The teacher is scored here, beside the student, with the weights that `config.teacher` names.
     """
     config = run.config
-    order = np.random.default_rng([config.seed, step]).permutation(len(batch))
+    packed, teacher_packed = PackingCounts(), PackingCounts()
     sums: dict[str, float] = defaultdict(float)
     tokens = 0.0
     norms = []
-    for rows in np.array_split(order, min(config.minibatches, len(batch))):
-        minibatch = batch.rows(torch.from_numpy(rows))
+    for rows in minibatch_rows(batch, config=config, step=step):
+        minibatch = batch.rows(rows)
         total = float(minibatch.token_weight.sum())
         tokens += total
-        for micro in minibatch.split(config.microbatch_tokens):
-            micro = micro.to(run.device)
+        for index in _row_chunks(run, run.model, minibatch):
+            micro = minibatch.rows(index).to(run.device)
             with clock.phase("teacher"):
-                teacher = _teacher_scores(run, micro)
-            policy = _scores(run, run.model, micro)
+                teacher = _teacher_scores(run, micro, teacher_packed)
+            policy = _scores(run, run.model, micro, packed)
             output = config.learner.loss(policy, teacher, micro)
             token_mean(output.token_loss, micro.token_weight, total).backward()  # type: ignore[no-untyped-call]
             for name, values in {"loss": output.token_loss.detach(), **output.token_metrics}.items():
@@ -179,7 +180,26 @@ def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str
         **{name: value / tokens for name, value in sums.items()},
         "gradient_norm": sum(finite) / max(1, len(finite)),
         "skipped_updates": float(len(norms) - len(finite)),
+        **({"packing_ratio": packed.ratio} if packed.tree_tokens else {}),
+        **({"teacher_packing_ratio": teacher_packed.ratio} if teacher_packed.tree_tokens else {}),
     }
+
+
+def minibatch_rows(batch: TurnBatch, *, config: TrainConfig, step: int) -> list[torch.Tensor]:
+    """Row numbers of each optimizer update: whole trajectories in a seeded order, about as many rows each.
+
+    The turns of a trajectory share most of their prompts, so they stay together (rows at random would halve what
+    packing saves). There are no more updates than trajectories, and fewer where one is longer than two shares.
+    """
+    trajectories, row_counts = np.unique(batch.trajectory.numpy(), return_counts=True)
+    order = np.random.default_rng([config.seed, step]).permutation(len(trajectories))
+    ends = np.cumsum(row_counts[order])
+    count = min(config.minibatches, len(trajectories))
+    # A trajectory goes where its middle row would go if rows were cut evenly.
+    middles = ends - row_counts[order] / 2
+    parts = (middles * count / ends[-1]).astype(int)
+    chosen = [np.isin(batch.trajectory.numpy(), trajectories[order[parts == part]]) for part in range(count)]
+    return [torch.from_numpy(np.flatnonzero(rows)) for rows in chosen if rows.any()]
 
 
 def _optimizer_step(run: Run) -> float:
@@ -194,51 +214,79 @@ def _optimizer_step(run: Run) -> float:
     return norm
 
 
-def _scores(run: Run, model: Any, batch: TurnBatch) -> TokenScores:
+def _row_chunks(run: Run, model: Any, batch: TurnBatch) -> list[torch.Tensor]:
+    """Row numbers of micro-batches."""
+    if run.config.packing == "tree":
+        return tree_chunks(batch, model, run.config.microbatch_tokens)
+    return batch.row_chunks(run.config.microbatch_tokens)
+
+
+def _scores(run: Run, model: Any, batch: TurnBatch, counts: PackingCounts) -> TokenScores:
     needs = run.config.learner.needs
-    return score(
+    return _score(
+        run,
         model,
-        prompt_ids=batch.prompt_ids,
-        prompt_mask=batch.prompt_mask,
-        response_ids=batch.response_ids,
-        response_mask=batch.response_mask,
-        temperature=run.config.temperature,
+        batch,
+        (batch.prompt_ids, batch.prompt_mask),
         entropy=needs.entropy,
         distribution=needs.distribution,
+        counts=counts,
     )
 
 
 @torch.no_grad()
-def _teacher_scores(run: Run, batch: TurnBatch) -> TokenScores | None:
-    needs = run.config.learner.needs
+def _teacher_scores(run: Run, batch: TurnBatch, counts: PackingCounts) -> TokenScores | None:
     if run.teacher is None or batch.teacher_prompt_ids is None or batch.teacher_prompt_mask is None:
         return None
-    return score(
-        run.teacher,
-        prompt_ids=batch.teacher_prompt_ids,
-        prompt_mask=batch.teacher_prompt_mask,
-        response_ids=batch.response_ids,
-        response_mask=batch.response_mask,
-        temperature=run.config.temperature,
-        distribution=needs.teacher == "distribution",
-    )
+    prompt = (batch.teacher_prompt_ids, batch.teacher_prompt_mask)
+    distribution = run.config.learner.needs.teacher == "distribution"
+    return _score(run, run.teacher, batch, prompt, distribution=distribution, counts=counts)
 
 
 @torch.no_grad()
 def _logprobs(run: Run, model: Any, batch: TurnBatch) -> torch.Tensor:
     result = torch.zeros(batch.response_ids.shape)
-    for index in batch.row_chunks(run.config.microbatch_tokens):
+    for index in _row_chunks(run, model, batch):
         rows = batch.rows(index)
-        scores = score(
-            model,
-            prompt_ids=rows.prompt_ids,
-            prompt_mask=rows.prompt_mask,
-            response_ids=rows.response_ids,
-            response_mask=rows.response_mask,
-            temperature=run.config.temperature,
-        )
+        scores = _score(run, model, rows, (rows.prompt_ids, rows.prompt_mask))
         result[index, : rows.response_ids.shape[1]] = scores.logprobs.cpu() * rows.response_mask
     return result
+
+
+def _score(
+    run: Run,
+    model: Any,
+    batch: TurnBatch,
+    prompt: tuple[torch.Tensor, torch.Tensor],
+    *,
+    entropy: bool = False,
+    distribution: bool = False,
+    counts: PackingCounts | None = None,
+) -> TokenScores:
+    """Scores of the responses after a prompt (ids and mask), packed or not."""
+    if run.config.packing == "none":
+        return score(
+            model,
+            prompt_ids=prompt[0],
+            prompt_mask=prompt[1],
+            response_ids=batch.response_ids,
+            response_mask=batch.response_mask,
+            temperature=run.config.temperature,
+            entropy=entropy,
+            distribution=distribution,
+        )
+    return score_packed(
+        model,
+        prompt_ids=prompt[0],
+        prompt_mask=prompt[1],
+        response_ids=batch.response_ids,
+        response_mask=batch.response_mask,
+        max_tokens=run.config.microbatch_tokens,
+        temperature=run.config.temperature,
+        entropy=entropy,
+        distribution=distribution,
+        counts=counts,
+    )
 
 
 def _sampler_mismatch(episodes: Sequence[Episode], batch: TurnBatch) -> float:
