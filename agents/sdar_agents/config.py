@@ -96,9 +96,12 @@ class TrainConfig:
     group_size: int = 8
     """Episodes a task."""
     minibatches: int = 4
-    """Optimizer updates a step; the rows of a step are shared out among them."""
+    """Optimizer updates a step; the trajectories of a step are shared out among them."""
     microbatch_tokens: int = 8_192
-    """Padded tokens that go through the model at once; cutting finer changes memory, not the gradient."""
+    """Tokens that go through the model at once: of prefix trees, or padded without packing; cutting finer changes
+    memory, not the gradient."""
+    packing: Literal["tree", "none"] = "tree"
+    """Compute what rows share once (tree), or every row by itself (none): the same scores, slower, for any model."""
     learning_rate: float = 1e-3
     """Of AdamW."""
     weight_decay: float = 0.0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MethodType
 from typing import Any, TypeVar
 
 import torch
@@ -19,7 +20,12 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 
 Value = TypeVar("Value")
 # Ranks wait for one another's rollouts, and one slow episode may take long.
@@ -86,6 +92,14 @@ class World:
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    def max(self, number: int) -> int:
+        """The largest of everybody's numbers."""
+        if self.size == 1:
+            return number
+        largest = torch.tensor(number)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest)
 
     def any(self, claim: bool) -> bool:
         """Whether anybody claims it."""
@@ -154,7 +168,9 @@ def leave_world() -> None:
         dist.destroy_process_group()
 
 
-def shard(model: Any, *, device: str, dtype: torch.dtype | None) -> Any:
+def shard(
+    model: Any, *, device: str, dtype: torch.dtype | None, methods: Mapping[str, Callable[..., Any]] | None = None
+) -> Any:
     """Cut a model's weights, gradients and (later) optimizer state over all processes, layer by layer, by FSDP2.
 
     Each layer is put together for the time of its forward and backward pass. Weights stay float32; where `dtype` is a
@@ -165,6 +181,8 @@ def shard(model: Any, *, device: str, dtype: torch.dtype | None) -> Any:
         model: A transformers model on `device`, with or without adapters; changed in place.
         device: Of this process.
         dtype: What layers compute in; None for the weights' own.
+        methods: By name, other functions of the model than `forward` that compute with its weights: they become methods
+            around which its outermost weights are put together too.
     """
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
@@ -176,6 +194,9 @@ def shard(model: Any, *, device: str, dtype: torch.dtype | None) -> Any:
         fully_shard(layer, mesh=mesh, mp_policy=precision)
     # By default the outermost part would stay whole until a backward pass, which a teacher never has.
     fully_shard(model, mesh=mesh, mp_policy=precision, reshard_after_forward=True)
+    for name, function in (methods or {}).items():
+        setattr(model, name, MethodType(function, model))
+        register_fsdp_forward_method(model, name)
     return model
 
 

@@ -292,6 +292,7 @@ def score_packed(
     entropy: bool = False,
     distribution: bool = False,
     counts: PackingCounts | None = None,
+    calls: Callable[[int], int] | None = None,
 ) -> TokenScores:
     """As `policy.score`, each shared token computed once, and no more than `LOGITS_AT_ONCE` logits at a time.
 
@@ -305,6 +306,8 @@ def score_packed(
         entropy: Also the entropy a token.
         distribution: Also the log-probabilities of the whole vocabulary.
         counts: Receives the numbers of tokens.
+        calls: From how many calls of the model this process needs to how many all must make, where they are
+            collective; what is made beyond need counts nothing.
 
     Returns:
         Scores in float32; 0 under padding.
@@ -316,11 +319,13 @@ def score_packed(
     rows = sort_rows(prompt_ids, prompt_mask, response_ids, response_mask)
     packs = pack_rows(rows, layout_for(config, device, max_tokens))
     at_once = max(1, LOGITS_AT_ONCE // config.vocab_size)
+    run = partial(_run, forward, device=device, at_once=at_once, temperature=temperature)
+    # Agreed on before the first call, in which the processes already wait for one another.
+    beyond = 0 if calls is None else calls(len(packs)) - len(packs)
     with adapters:
-        parts = [
-            _run(forward, pack, device, at_once, temperature=temperature, entropy=entropy, distribution=distribution)
-            for pack in packs
-        ]
+        parts = [run(pack, entropy=entropy, distribution=distribution) for pack in packs]
+        # Multiplied by 0 and added, a call beyond need is in the backward pass too, which is as collective.
+        idle = [run(packs[0], entropy=False, distribution=False)[0].sum() * 0.0 for _ in range(beyond)]
     if counts is not None:
         counts.row_tokens += int(rows.lengths.sum())
         counts.tree_tokens += sum(pack.tree_tokens for pack in packs)
@@ -335,7 +340,7 @@ def score_packed(
 
     logprobs, entropies, distributions = (spread(values) for values in zip(*parts, strict=True))
     assert logprobs is not None
-    return TokenScores(logprobs, entropies, distributions)
+    return TokenScores(logprobs + sum(idle) if idle else logprobs, entropies, distributions)
 
 
 def pack_rows(rows: SortedRows, layout: Layout) -> list[Pack]:
@@ -467,9 +472,9 @@ def _logits(causal: Any, config: Any, hidden: torch.Tensor) -> torch.Tensor:
 def _run(
     forward: Callable[..., Any],
     pack: Pack,
+    *,
     device: torch.device,
     at_once: int,
-    *,
     temperature: float,
     entropy: bool,
     distribution: bool,

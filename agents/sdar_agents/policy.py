@@ -115,7 +115,7 @@ def bundled_tiny() -> Path:
     return folder
 
 
-def with_lora(model: Any, settings: LoraSettings, *, seed: int) -> Any:
+def with_lora(model: Any, settings: LoraSettings, *, seed: int = 0) -> Any:
     """The model with adapters on its linear layers; only they are trained. The same seed, the same first weights."""
     try:
         from peft import LoraConfig, get_peft_model

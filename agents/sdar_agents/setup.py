@@ -28,6 +28,7 @@ from sdar_agents.episode import Sampling
 from sdar_agents.files import write_text
 from sdar_agents.machine import missing_devices
 from sdar_agents.memory_plan import check_memory
+from sdar_agents.packing import check_packing, packed_forward
 from sdar_agents.policy import TINY, bundled_tiny, frozen_copy, initial_weights, load_policy
 from sdar_agents.rollout import RolloutSettings
 from sdar_agents.teacher import PrivilegedContext
@@ -174,13 +175,21 @@ def load_weights_of_run(config: TrainConfig, device: str) -> tuple[Any, Any | No
         seed=config.seed,
     )
     check_lengths(config, model)
+    if config.packing == "tree":
+        check_packing(model)
     reference = initial_weights(model) if config.learner.needs.reference else None
     teacher = _teacher(config, model)
     if launched_size() > 1 or (trained_whole and compute != torch.float32):
         # Copies are cut like what they are copies of; the base under adapters, or the model itself, is no copy.
         copies = [copy for copy in (reference, teacher) if isinstance(copy, torch.nn.Module) and copy is not model]
         for whole in (model, *copies):
-            shard(whole, device=device, dtype=compute if compute != torch.float32 else None)
+            shard(
+                whole,
+                device=device,
+                dtype=compute if compute != torch.float32 else None,
+                # Passes over prefix trees do not go through `forward`.
+                methods={"packed_forward": packed_forward},
+            )
     return model, reference, teacher, tokenizer
 
 

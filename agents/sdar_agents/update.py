@@ -15,9 +15,11 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from sdar_agents.batch import TurnBatch, token_mean
-from sdar_agents.distributed import recomputed_activations
+from sdar_agents.config import TrainConfig
+from sdar_agents.distributed import World, is_sharded, recomputed_activations
 from sdar_agents.importance import importance_weights
 from sdar_agents.learners.base import LossOutput, TokenScores
+from sdar_agents.packing import PackingCounts, score_packed, tree_chunks
 from sdar_agents.policy import move_towards, score
 from sdar_agents.setup import Run
 
@@ -53,21 +55,21 @@ def scored(run: Run, batch: TurnBatch) -> TurnBatch:
 def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str, float]:
     """The optimizer updates of one step.
 
-    The mean is over the tokens of each whole minibatch, so its division into micro-batches cannot change the
-    gradient. The teacher is scored here, beside the student, with the weights that `config.teacher` names.
+    The mean is over the tokens of each whole minibatch, so its division into micro-batches, and those among processes,
+    cannot change the gradient. The teacher is scored here, beside the student, with the weights that `config.teacher`
+    names.
     """
-    config = run.config
-    order = np.random.default_rng([config.seed, step]).permutation(len(batch))
+    config, record = run.config, _Record(clock)
     sums: dict[str, float] = defaultdict(float)
     tokens = 0.0
     norms = []
-    for rows in np.array_split(order, min(config.minibatches, len(batch))):
-        minibatch = batch.rows(torch.from_numpy(rows))
+    for rows in minibatch_rows(batch, config=config, step=step):
+        minibatch = batch.rows(rows)
         total = float(minibatch.token_weight.sum())
         tokens += total
         for micro in _micro_batches(run, minibatch):
             micro = micro.to(run.device)
-            output = backward(run, micro, total, clock)
+            output = backward(run, micro, total, record)
             for name, values in {"loss": output.token_loss.detach(), **output.token_metrics}.items():
                 sums[name] += float((values * micro.token_weight).sum())
         norms.append(_optimizer_step(run))
@@ -78,20 +80,56 @@ def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str
         **{name: value / tokens for name, value in zip(names, everywhere, strict=True)},
         "gradient_norm": sum(finite) / max(1, len(finite)),
         "skipped_updates": float(len(norms) - len(finite)),
+        **record.packing_ratios(run.world),
     }
 
 
-def backward(run: Run, micro: TurnBatch, total: float, clock: PhaseClock | None = None) -> LossOutput:
+@dataclass(slots=True)
+class _Record:
+    """What an update adds up as it goes."""
+
+    clock: PhaseClock = field(default_factory=PhaseClock)
+    student: PackingCounts = field(default_factory=PackingCounts)
+    teacher: PackingCounts = field(default_factory=PackingCounts)
+
+    def packing_ratios(self, world: World) -> dict[str, float]:
+        """Tokens with and without sharing, over all processes; nothing where nothing was packed."""
+        counts = {"packing_ratio": self.student, "teacher_packing_ratio": self.teacher}
+        own = torch.tensor([[count.row_tokens, count.tree_tokens] for count in counts.values()])
+        return {
+            name: rows / trees for name, (rows, trees) in zip(counts, world.sum(own).tolist(), strict=True) if trees
+        }
+
+
+def backward(run: Run, micro: TurnBatch, total: float, record: _Record | None = None) -> LossOutput:
     """Add a micro-batch's gradient, of which the whole minibatch has `total` token weight; the learner's answer."""
-    with (clock or PhaseClock()).phase("teacher"):
-        teacher = _teacher_scores(run, micro)
+    record = record or _Record()
+    with record.clock.phase("teacher"):
+        teacher = _teacher_scores(run, micro, record.teacher)
     with recomputed_activations(run.model, enabled=run.config.activation_checkpointing):
-        policy = _scores(run, run.model, micro)
+        policy = _scores(run, run.model, micro, record.student)
         output = run.config.learner.loss(policy, teacher, micro)
         loss = token_mean(output.token_loss * micro.importance, micro.token_weight, total)
         # Sharded gradients are averaged over the processes, where a sum is meant.
         (loss * run.world.size).backward()  # type: ignore[no-untyped-call]
     return output
+
+
+def minibatch_rows(batch: TurnBatch, *, config: TrainConfig, step: int) -> list[torch.Tensor]:
+    """Row numbers of each optimizer update: whole trajectories in a seeded order, about as many rows each.
+
+    The turns of a trajectory share most of their prompts, so they stay together (rows at random would halve what
+    packing saves). There are no more updates than trajectories, and fewer where one is longer than two shares.
+    """
+    trajectories, row_counts = np.unique(batch.trajectory.numpy(), return_counts=True)
+    order = np.random.default_rng([config.seed, step]).permutation(len(trajectories))
+    ends = np.cumsum(row_counts[order])
+    count = min(config.minibatches, len(trajectories))
+    # A trajectory goes where its middle row would go if rows were cut evenly.
+    middles = ends - row_counts[order] / 2
+    parts = (middles * count / ends[-1]).astype(int)
+    chosen = [np.isin(batch.trajectory.numpy(), trajectories[order[parts == part]]) for part in range(count)]
+    return [torch.from_numpy(np.flatnonzero(rows)) for rows in chosen if rows.any()]
 
 
 def _micro_batches(run: Run, batch: TurnBatch) -> Iterator[TurnBatch]:
@@ -100,18 +138,26 @@ def _micro_batches(run: Run, batch: TurnBatch) -> Iterator[TurnBatch]:
     All have equally many, because passes through a sharded model are collective; where that leaves one over, it is a
     micro-batch of weight 0.
     """
-    for index, is_own in _own_chunks(run, batch):
+    for index, is_own in _own_chunks(run, run.model, batch):
         rows = batch.rows(index)
         yield rows if is_own else replace(rows, weight=torch.zeros_like(rows.weight))
 
 
-def _own_chunks(run: Run, batch: TurnBatch) -> list[tuple[torch.Tensor, bool]]:
+def _own_chunks(run: Run, model: Any, batch: TurnBatch) -> list[tuple[torch.Tensor, bool]]:
     """Row numbers of this process's micro-batches, and False for what is there to keep step only."""
-    size = run.world.size
-    share = math.ceil(int(batch.row_lengths().sum()) / size)
-    chunks = batch.row_chunks(min(run.config.microbatch_tokens, share) if size > 1 else run.config.microbatch_tokens)
+    size, max_tokens = run.world.size, run.config.microbatch_tokens
+    chunks = _row_chunks(run, model, batch, max_tokens)
+    # Something for everybody to do, where there are rows enough.
+    while len(chunks) < size and max_tokens > 1:
+        max_tokens //= 2
+        chunks = _row_chunks(run, model, batch, max_tokens)
     own = [(chunk, True) for chunk in chunks[run.world.rank :: size]]
     return own + [(chunks[0], False)] * (math.ceil(len(chunks) / size) - len(own))
+
+
+def _row_chunks(run: Run, model: Any, batch: TurnBatch, max_tokens: int) -> list[torch.Tensor]:
+    """Row numbers of micro-batches."""
+    return tree_chunks(batch, model, max_tokens) if run.config.packing == "tree" else batch.row_chunks(max_tokens)
 
 
 def _optimizer_step(run: Run) -> float:
@@ -127,52 +173,74 @@ def _optimizer_step(run: Run) -> float:
     return norm
 
 
-def _scores(run: Run, model: Any, batch: TurnBatch) -> TokenScores:
+def _scores(run: Run, model: Any, batch: TurnBatch, counts: PackingCounts) -> TokenScores:
     needs = run.config.learner.needs
-    return score(
+    return _score(
+        run,
         model,
-        prompt_ids=batch.prompt_ids,
-        prompt_mask=batch.prompt_mask,
-        response_ids=batch.response_ids,
-        response_mask=batch.response_mask,
-        temperature=run.config.temperature,
+        batch,
+        (batch.prompt_ids, batch.prompt_mask),
         entropy=needs.entropy,
         distribution=needs.distribution,
+        counts=counts,
     )
 
 
 @torch.no_grad()
-def _teacher_scores(run: Run, batch: TurnBatch) -> TokenScores | None:
-    needs = run.config.learner.needs
+def _teacher_scores(run: Run, batch: TurnBatch, counts: PackingCounts) -> TokenScores | None:
     if run.teacher is None or batch.teacher_prompt_ids is None or batch.teacher_prompt_mask is None:
         return None
-    return score(
-        run.teacher,
-        prompt_ids=batch.teacher_prompt_ids,
-        prompt_mask=batch.teacher_prompt_mask,
-        response_ids=batch.response_ids,
-        response_mask=batch.response_mask,
-        temperature=run.config.temperature,
-        distribution=needs.teacher == "distribution",
-    )
+    prompt = (batch.teacher_prompt_ids, batch.teacher_prompt_mask)
+    distribution = run.config.learner.needs.teacher == "distribution"
+    return _score(run, run.teacher, batch, prompt, distribution=distribution, counts=counts)
 
 
 @torch.no_grad()
 def _logprobs(run: Run, model: Any, batch: TurnBatch) -> torch.Tensor:
     result = torch.zeros(batch.response_ids.shape)
-    for index, is_own in _own_chunks(run, batch):
+    for index, is_own in _own_chunks(run, model, batch):
         rows = batch.rows(index)
-        scores = score(
-            model,
-            prompt_ids=rows.prompt_ids,
-            prompt_mask=rows.prompt_mask,
-            response_ids=rows.response_ids,
-            response_mask=rows.response_mask,
-            temperature=run.config.temperature,
-        )
+        scores = _score(run, model, rows, (rows.prompt_ids, rows.prompt_mask))
         if is_own:
             result[index, : rows.response_ids.shape[1]] = scores.logprobs.cpu() * rows.response_mask
     return run.world.sum(result)
+
+
+def _score(
+    run: Run,
+    model: Any,
+    batch: TurnBatch,
+    prompt: tuple[torch.Tensor, torch.Tensor],
+    *,
+    entropy: bool = False,
+    distribution: bool = False,
+    counts: PackingCounts | None = None,
+) -> TokenScores:
+    """Scores of the responses after a prompt (ids and mask), packed or not."""
+    if run.config.packing == "none":
+        return score(
+            model,
+            prompt_ids=prompt[0],
+            prompt_mask=prompt[1],
+            response_ids=batch.response_ids,
+            response_mask=batch.response_mask,
+            temperature=run.config.temperature,
+            entropy=entropy,
+            distribution=distribution,
+        )
+    return score_packed(
+        model,
+        prompt_ids=prompt[0],
+        prompt_mask=prompt[1],
+        response_ids=batch.response_ids,
+        response_mask=batch.response_mask,
+        max_tokens=run.config.microbatch_tokens,
+        temperature=run.config.temperature,
+        entropy=entropy,
+        distribution=distribution,
+        counts=counts,
+        calls=run.world.max if is_sharded(model) else None,
+    )
 
 
 def _importance(run: Run, batch: TurnBatch) -> torch.Tensor:

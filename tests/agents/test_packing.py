@@ -392,10 +392,12 @@ def test_a_teacher_does_not_change_the_micro_batches(model: Any) -> None:
 def long_pack(seed: int) -> Pack:
     """Two sequences of 512 tokens in four blocks, with branches that begin and end within and between blocks."""
     generator = np.random.default_rng(seed)
+    # Trunks that fill blocks, and whose subtrees end within one.
+    trunks = [[1 + number] * int(generator.integers(140, 180)) for number in range(2)]
     rows: list[Row] = []
-    for _ in range(24):
-        kept = list(rows[-1][0])[: int(generator.integers(0, 100))] if rows else []
-        rows.append(([*kept, *generator.integers(1, 30, int(generator.integers(1, 60))).tolist()], (1, 2)))
+    for number in range(24):
+        kept = trunks[number % 2] if number < 8 else list(rows[-1][0])[: int(generator.integers(0, 60))]
+        rows.append(([*kept, *generator.integers(5, 30, int(generator.integers(1, 40))).tolist()], (1, 2)))
     ordered = sort_rows(**inputs(rows))
     return build_pack(ordered, [(0, 10), (10, 24)], multiple=512)
 
@@ -405,7 +407,7 @@ def long_pack(seed: int) -> Pack:
 def test_the_block_mask_is_the_dense_mask(seed: int, window: int | None) -> None:
     pack = long_pack(seed)
     batch, length = pack.token_ids.shape
-    assert length > 128
+    assert length >= 512
     dense = dense_mask(pack.positions, pack.subtree_end, window=window)
     mod = mask_mod(pack.positions, pack.subtree_end, window=window)
     assert torch.equal(create_mask(mod, batch, 1, length, length, device="cpu"), dense)

@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
+from sdar_agents import probe as probe_module
 from sdar_agents import train as train_module
 from sdar_agents.batch import TurnBatch
 from sdar_agents.checkpoint import checkpoints, latest_checkpoint
@@ -98,7 +99,7 @@ def test_out_of_memory_is_answered_with_the_numbers_before_anything_is_played(
     def fail(_run: Run, _micro: TurnBatch, *_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(train_module, "backward", fail)
+    monkeypatch.setattr(probe_module, "backward", fail)
     monkeypatch.setattr(train_module, "play", lambda *_, **__: pytest.fail("played"))
     said = r"out of memory on cpu \(.* GiB.*: 4 rows, 896 tokens at once .*longest row has 224.*--microbatch-tokens"
     with pytest.raises(ConfigError, match=said):
@@ -113,6 +114,6 @@ def test_another_error_stays_what_it_is(number_line_config: MakeConfig, monkeypa
     def fail(*_: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(train_module, "backward", fail)
+    monkeypatch.setattr(probe_module, "backward", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         train(number_line_config("sdar"), console=QUIET)

@@ -29,8 +29,10 @@ from sdar_agents.policy import ModelError
 from sdar_agents.rollout import RolloutError, play
 from sdar_agents.run_log import read_metrics
 from sdar_agents.setup import Run, set_up
-from sdar_agents.train import PhaseClock, assignments_of_step, collect, evaluate, train, train_step, update
+from sdar_agents.train import assignments_of_step, collect, evaluate, train, train_step
+from sdar_agents.update import PhaseClock, minibatch_rows, update
 from tests.agents.fragile import Fault, make_fragile
+from tests.agents.toy_batches import episode, turn
 
 MakeConfig = Callable[..., TrainConfig]
 QUIET = Console(quiet=True)
@@ -109,6 +111,25 @@ def test_sdar_without_weight_trains_as_grpo(number_line_config: MakeConfig, tmp_
     assert same(weights(grpo), weights(sdar))
 
 
+def gradient_of_update(config: TrainConfig) -> torch.Tensor:
+    """What the first optimizer update of step 0 is made of, at the same episodes whatever the config."""
+    run = set_up(config, resume=False)
+    episodes = play(
+        assignments_of_step(run.train_ids, config=config, step=0),
+        pool=run.pool,
+        backend=run.backend,
+        tokenizer=run.tokenizer,
+        settings=run.rollout,
+        context=run.context,
+        seed="0",
+    ).episodes
+    batch = config.learner.prepare(collate(episodes, pad_id=run.tokenizer.pad_id), 0)
+    seen: list[torch.Tensor] = []
+    run.optimizer.register_step_pre_hook(lambda *_: seen.extend(p.grad.clone() for p in run.model.parameters()))
+    update(run, batch, 0, PhaseClock())
+    return torch.cat([gradient.flatten() for gradient in seen])
+
+
 def test_cutting_the_batch_finer_does_not_change_the_gradient(number_line_config: MakeConfig, tmp_path: Path) -> None:
     gradients = []
     for microbatch_tokens in (100_000, 150):
@@ -119,26 +140,59 @@ def test_cutting_the_batch_finer_does_not_change_the_gradient(number_line_config
             max_grad_norm=1e9,
             run=str(tmp_path / str(microbatch_tokens)),
         )
-        run = set_up(config, resume=False)
-        episodes = play(
-            assignments_of_step(run.train_ids, config=config, step=0),
-            pool=run.pool,
-            backend=run.backend,
-            tokenizer=run.tokenizer,
-            settings=run.rollout,
-            context=run.context,
-            seed="0",
-        ).episodes
-        batch = config.learner.prepare(collate(episodes, pad_id=run.tokenizer.pad_id), 0)
-        seen: list[torch.Tensor] = []
-        model = run.model
-        run.optimizer.register_step_pre_hook(
-            lambda *_, model=model, seen=seen: seen.extend(p.grad.clone() for p in model.parameters())
-        )
-        update(run, batch, 0, PhaseClock())
-        gradients.append(torch.cat([gradient.flatten() for gradient in seen]))
+        gradients.append(gradient_of_update(config))
     assert float(gradients[0].norm()) > 0
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["sampled", "full_js"])
+def test_packing_does_not_change_the_gradient(form: Any, number_line_config: MakeConfig, tmp_path: Path) -> None:
+    gradients = [
+        gradient_of_update(
+            number_line_config(
+                "sdar",
+                learner=SDAR(rl=GRPO(kl_coefficient=0.0), weight=50.0, form=form, gate="entropy"),
+                packing=packing,
+                minibatches=1,
+                max_grad_norm=1e9,
+                run=str(tmp_path / packing),
+            )
+        )
+        for packing in ("tree", "none")
+    ]
+    assert float(gradients[0].abs().max()) > 0.1
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-5, atol=1e-5)
+
+
+def test_a_run_says_how_much_its_rows_share(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    tree = train_step(set_up(number_line_config("sdar", run=str(tmp_path / "tree")), resume=False), 0)
+    assert tree["packing_ratio"] > 1.5
+    assert tree["teacher_packing_ratio"] > 1.5
+    without_teacher = train_step(set_up(number_line_config("grpo", run=str(tmp_path / "grpo")), resume=False), 0)
+    assert "teacher_packing_ratio" not in without_teacher
+    plain = train_step(set_up(number_line_config("sdar", packing="none", run=str(tmp_path / "none")), resume=False), 0)
+    assert "packing_ratio" not in plain
+
+
+@pytest.mark.parametrize("minibatches", [1, 3, 4, 50])
+def test_an_update_takes_whole_trajectories_and_about_as_many_rows(
+    minibatches: int, number_line_config: MakeConfig
+) -> None:
+    config = number_line_config("grpo", minibatches=minibatches)
+    lengths = [3, 5, 1, 4, 2, 5, 3, 4, 5, 1, 2, 4]
+    batch = collate([episode(*[turn()] * length) for length in lengths], pad_id=0)
+    parts = minibatch_rows(batch, config=config, step=0)
+    assert sorted(row for part in parts for row in part.tolist()) == list(range(sum(lengths)))
+    trajectories = [set(batch.trajectory[part].tolist()) for part in parts]
+    assert sum(map(len, trajectories)) == len(lengths)
+    # Half a trajectory may be missing at either end, or too much.
+    even = sum(lengths) / min(minibatches, len(lengths))
+    assert all(abs(len(part) - even) <= max(lengths) for part in parts)
+    again = minibatch_rows(batch, config=config, step=0)
+    assert [part.tolist() for part in parts] == [part.tolist() for part in again]
+    if minibatches > 1:
+        other = minibatch_rows(batch, config=config, step=1)
+        assert [part.tolist() for part in parts] != [part.tolist() for part in other]
 
 
 def test_a_frozen_teacher_stays_where_the_run_began(number_line_config: MakeConfig) -> None:
