@@ -79,7 +79,7 @@ def test_an_engine_of_a_third_party_is_named_by_its_module(parts: tuple[Any, Cha
     with pytest.raises(BackendError, match="does not import"):
         backend_class("sdar_agents.backends.hf:Nothing")
     with pytest.raises(BackendError, match="must be a subclass"):
-        backend_class("sdar_agents.backends.hf:draw")
+        backend_class("sdar_agents.backends.hf:obstacle")
 
 
 def test_a_scripted_engine_is_made_in_code(parts: tuple[Any, ChatTokenizer]) -> None:

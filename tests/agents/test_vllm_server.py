@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from sdar_agents.backends import BackendError, BackendSetup
+from sdar_agents.backends.vllm import temporary_folder
 from sdar_agents.backends.vllm_server import VLLMServerBackend, VLLMServerOptions
 from sdar_agents.backends.vllm_worker import EXTENSION, WeightSync
 from sdar_agents.episode import Sampling
@@ -297,7 +299,6 @@ def test_a_lost_server_is_an_error_with_the_fix(parts: tuple[Any, ChatTokenizer]
 
 def test_it_waits_for_a_server_that_is_starting(parts: tuple[Any, ChatTokenizer]) -> None:
     import socket
-    import threading
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -337,3 +338,11 @@ def test_settings_are_read_by_name(parts: tuple[Any, ChatTokenizer]) -> None:
         backend = VLLMServerBackend.from_setup(setup, [f"base_url={address}", "concurrency=2", "sync=none"])
         assert backend.options == VLLMServerOptions(base_url=address, concurrency=2, sync="none")
         backend.close()
+
+
+def test_a_folder_for_weights_goes_with_its_owner(tmp_path: Path) -> None:
+    owner = threading.Event()
+    folder = temporary_folder(owner, str(tmp_path))
+    assert folder.is_dir()
+    del owner
+    assert not folder.exists()

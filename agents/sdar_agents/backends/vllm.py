@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,7 @@ class VLLMBackend(Backend):
         self._asleep: set[str] = set()
         self._weights_lost = False
         self._reload = "reload_weights" if torch.cuda.is_available() else RELOAD
-        self._folder = Path(tempfile.mkdtemp(prefix="sdar-weights-", dir=shared_memory()))
+        self._folder: Path | None = None
 
     def add(self, request: Request) -> None:
         engine = self._open()
@@ -141,12 +142,12 @@ class VLLMBackend(Backend):
         if self.options.lora == "adapters" and has_adapters(model):
             if self._weights_lost:
                 raise BackendError("sleep_level=2 gave up the weights under the adapters: use sleep_level=1")
-            folder = self._folder / f"adapter-{self._syncs}"
+            folder = self._sync_folder() / f"adapter-{self._syncs}"
             save_adapter(model, folder)
             self.use_adapter(folder)
         elif self.options.tensor_parallel_size > 1:
             # The workers are other processes: they read the weights from shared memory.
-            folder = self._folder / "weights"
+            folder = self._sync_folder() / "weights"
             save_weights(model, folder)
             engine.collective_rpc(self._reload, kwargs={"weights_path": str(folder)})
             shutil.rmtree(folder)
@@ -166,7 +167,7 @@ class VLLMBackend(Backend):
         self._open().add_lora(self._adapter)
         if before is not None:
             self._open().remove_lora(before.lora_int_id)
-            if Path(before.lora_path).is_relative_to(self._folder):
+            if self._folder is not None and Path(before.lora_path).is_relative_to(self._folder):
                 shutil.rmtree(before.lora_path)
 
     def sleep(self) -> None:
@@ -189,7 +190,13 @@ class VLLMBackend(Backend):
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.engine_core.shutdown()
+        if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _sync_folder(self) -> Path:
+        if self._folder is None:
+            self._folder = temporary_folder(self, shared_memory())
+        return self._folder
 
     def _open(self) -> Any:
         if self._engine is None:
@@ -324,6 +331,13 @@ def lora_rank(model: Any | None, adapter: Path | None) -> int | None:
     if not fitting:
         raise BackendError(f"vLLM takes adapters up to rank {LORA_RANKS[-1]}, not {rank}: use lora=merged")
     return fitting[0]
+
+
+def temporary_folder(owner: object, parent: str | None) -> Path:
+    """A new folder that goes when its owner does, or when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="sdar-weights-", dir=parent))
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def shared_memory() -> str | None:

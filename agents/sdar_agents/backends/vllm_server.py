@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import torch
 
 from sdar_agents.backends.base import Backend, BackendError, BackendSetup, Finished, Request, check_length
 from sdar_agents.backends.options import read_options
-from sdar_agents.backends.vllm import LARGEST_SEED, shared_memory
+from sdar_agents.backends.vllm import LARGEST_SEED, shared_memory, temporary_folder
 from sdar_agents.backends.vllm_version import FIX, TRAINER_NCCL, check_version, installed_vllm
 from sdar_agents.backends.vllm_worker import EXTENSION, RELOAD
 from sdar_agents.backends.weights import (
@@ -317,7 +316,7 @@ class VLLMServerBackend(Backend):
         if self._folder is None:
             parent = self.options.sync_folder or shared_memory()
             try:
-                self._folder = Path(tempfile.mkdtemp(prefix="sdar-weights-", dir=parent))
+                self._folder = temporary_folder(self, parent)
             except OSError as error:
                 raise BackendError(
                     f"cannot write to the folder for weights, {parent}: {error.strerror}; choose one that this process "
