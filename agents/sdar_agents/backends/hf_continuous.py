@@ -16,7 +16,7 @@ import torch
 from sdar_agents.backends.base import Backend, Finished, Request
 from sdar_agents.backends.draws import draw
 from sdar_agents.backends.hf_batch import cache_argument
-from sdar_agents.backends.slot_cache import SlotCache, Span, attending_to_slots
+from sdar_agents.backends.slot_cache import SlotCache, Span, attending_to_slots, bucket
 from sdar_agents.episode import Completion
 from sdar_agents.tokens import ChatTokenizer
 
@@ -103,8 +103,9 @@ class ContinuousEngine(Backend):
     def step(self) -> list[Finished]:
         self._step += 1
         self._admit()
-        # The longest spans first, so that neighbours in the packed row are of like length; else in the order of slots.
-        rows = sorted((slot.row for slot in self._slots if slot.row is not None), key=lambda row: -len(row.new))
+        # As the cache wants them: alike ones together, in the order of their slots.
+        rows = [slot.row for slot in self._slots if slot.row is not None]
+        rows.sort(key=lambda row: (bucket(len(row.new)), row.slot))
         if not rows:
             return []
         logits = self._forward(rows)  # [B, V]
