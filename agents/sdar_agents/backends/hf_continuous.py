@@ -1,8 +1,8 @@
 """Continuous batching with a transformers model: each `step` is one forward pass for whoever has tokens to compute.
 
 transformers' own continuous batching (`generate_batch`, 5.24) is not used: it draws from one generator for all
-requests, so a row depends on its neighbours; it knows no conversations; and on a CPU it took 12 times as long as
-`generate`, where this engine takes half as long (64 prompts of 70 tokens, the bundled model).
+requests, so a row depends on its neighbours; it knows no conversations; and on a CPU one call took 12 times as long as
+`generate`, the start of its manager included, where this engine took half as long (64 prompts, the bundled model).
 """
 
 from __future__ import annotations
