@@ -2,10 +2,10 @@
 
     python benchmarks/generation.py --groups 8 --group-size 8 --turns 8 --rounds 5
 
-Prompts are those of episodes of ALFWorldMini that the oracle plays, so every round and every sampler sees the same;
-all sample at temperature 1 with at most 16 new tokens. `continuous` and `lock_step` are the two engines of the
-transformers backend: the first keeps keys and values over the turns, the second is what models get whose attention
-does not allow it. `generate` is called once a turn on the padded batch.
+Prompts are those of episodes that the oracle plays, so every round and every sampler sees the same; all sample at
+temperature 1 with at most 16 new tokens. `continuous` and `lock_step` are the two engines of the transformers backend:
+the first keeps keys and values over the turns, the second is what models get whose attention does not allow it.
+`generate` is called once a turn on the padded batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sdar_agents.episode import Sampling
 from sdar_agents.policy import load_policy
 from sdar_agents.rollout import make_agent_env
 from sdar_agents.tokens import ChatTokenizer
-from sdar_gym.prompts import COMPACT
+from sdar_gym.prompts import prompt_style
 
 SAMPLING = Sampling(max_tokens=16)
 Turns = list[dict[int, tuple[int, ...]]]
@@ -40,7 +40,11 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--model", default="tiny")
+    parser.add_argument("--style", default="compact", help="prompt style: compact, or tagged for long prompts")
+    parser.add_argument("--env", default="sdar_gym/ALFWorldMini-v0")
+    parser.add_argument("--cpu-seconds", action="store_true", help="time of this process, on a machine that others use")
     options = parser.parse_args()
+    clock = time.process_time if options.cpu_seconds else time.perf_counter
     model, tokenizer = load_policy(options.model)
     turns = _turns(options, tokenizer)
     continuous = ContinuousEngine(model, tokenizer)
@@ -53,11 +57,11 @@ def main() -> None:
     tokens: dict[str, int] = dict.fromkeys(samplers, 0)
     for number in range(options.rounds + 1):
         for name, sampler in samplers.items():
-            begin = time.perf_counter()
+            begin = clock()
             drawn = sampler(number)
             # The first round pays for allocations and kernels.
             if number:
-                seconds[name].append(time.perf_counter() - begin)
+                seconds[name].append(clock() - begin)
                 tokens[name] += drawn
     prompt_tokens = sum(len(prompt) for turn in turns for prompt in turn.values())
     report = {
@@ -109,7 +113,7 @@ def _by_generate(model: torch.nn.Module, tokenizer: ChatTokenizer, turns: Turns,
 
 
 def _turns(options: argparse.Namespace, tokenizer: ChatTokenizer) -> Turns:
-    env = make_agent_env("sdar_gym/ALFWorldMini-v0", COMPACT)
+    env = make_agent_env(options.env, prompt_style(options.style))
     turns: Turns = [{} for _ in range(options.turns)]
     for episode in range(options.groups * options.group_size):
         group, member = divmod(episode, options.group_size)

@@ -292,7 +292,7 @@ def score_packed(
     entropy: bool = False,
     distribution: bool = False,
     counts: PackingCounts | None = None,
-    calls: Callable[[int], int] | None = None,
+    calls: Callable[[int], int] = int,
 ) -> TokenScores:
     """As `policy.score`, each shared token computed once, and no more than `LOGITS_AT_ONCE` logits at a time.
 
@@ -321,7 +321,7 @@ def score_packed(
     at_once = max(1, LOGITS_AT_ONCE // config.vocab_size)
     run = partial(_run, forward, device=device, at_once=at_once, temperature=temperature)
     # Agreed on before the first call, in which the processes already wait for one another.
-    beyond = 0 if calls is None else calls(len(packs)) - len(packs)
+    beyond = calls(len(packs)) - len(packs)
     with adapters:
         parts = [run(pack, entropy=entropy, distribution=distribution) for pack in packs]
         # Multiplied by 0 and added, a call beyond need is in the backward pass too, which is as collective.

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from sdar_agents.batch import TurnBatch, token_mean
 from sdar_agents.config import TrainConfig
-from sdar_agents.distributed import World, is_sharded, recomputed_activations
+from sdar_agents.distributed import World, recomputed_activations
 from sdar_agents.importance import importance_weights
 from sdar_agents.learners.base import LossOutput, TokenScores
 from sdar_agents.packing import PackingCounts, score_packed, tree_chunks
@@ -239,7 +239,7 @@ def _score(
         entropy=entropy,
         distribution=distribution,
         counts=counts,
-        calls=run.world.max if is_sharded(model) else None,
+        calls=run.world.max,
     )
 
 

@@ -186,22 +186,26 @@ def test_an_error_that_cannot_be_sent_between_processes_is_still_told(roll: Roll
 
 
 @pytest.mark.parametrize("host", sorted(ENV_HOSTS))
-def test_an_error_on_our_side_leaves_host_and_engine_ready(
+def test_an_error_that_is_raised_leaves_host_and_engine_ready(
     host: str, model_and_tokenizer: tuple[Any, ChatTokenizer], tmp_path: Path
 ) -> None:
     model, tokenizer = model_and_tokenizer
-    pool = EnvPool(partial(make_fragile, str(tmp_path), ()), WORKERS[host], 60.0)
-    backend = HFBackend(model, tokenizer)
+    fault = Fault("train/3-7", 1, "no such task")
+    pool = EnvPool(partial(make_fragile, str(tmp_path), (fault,)), WORKERS[host], 60.0)
+    # One request at a time: when the first is answered and its environment raises, others are under way.
+    backend = HFBackend(model, tokenizer, max_batch_tokens=1)
     arguments: dict[str, Any] = {"pool": pool, "backend": backend, "tokenizer": tokenizer, "context": None, "seed": "0"}
     tight = RolloutSettings(ENV, Sampling(max_tokens=8), max_prompt_tokens=5)
     for _ in range(2):
         with pytest.raises(ValueError, match="--max-prompt-tokens"):
             play(ASSIGNMENTS, settings=tight, **arguments)
-    assert tokens(play(ASSIGNMENTS, settings=SETTINGS, **arguments)) == lock_step(model, tokenizer)
-    pool.close()
-    assert tokens(play(ASSIGNMENTS, settings=SETTINGS, **arguments)) == lock_step(model, tokenizer)
-    pool.close()
+    with pytest.raises(TaskError):
+        play(ASSIGNMENTS, settings=SETTINGS, **arguments)
     backend.load_weights(model)  # refused while a request is under way
+    assert tokens(play(ASSIGNMENTS, settings=SETTINGS, **arguments)) == lock_step(model, tokenizer)
+    pool.close()
+    assert tokens(play(ASSIGNMENTS, settings=SETTINGS, **arguments)) == lock_step(model, tokenizer)
+    pool.close()
 
 
 def test_a_slow_environment_does_not_hold_up_the_others(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Neighbouring spans of similar length, which attention takes as one padded batch.
+    """Spans of similar length, which attention takes as one padded batch.
 
     Attributes:
         tokens: Where in the packed row they stand.
@@ -90,7 +91,10 @@ class SlotCache(Cache):
             tensor[target, :count] = tensor[source, :count]
 
     def plan(self, spans: Sequence[Span]) -> torch.Tensor:
-        """Prepare a forward pass over the tokens of these spans, packed in this order; spans of like length together.
+        """Prepare a forward pass over the tokens of these spans, packed in this order.
+
+        Args:
+            spans: Those of a `bucket` together, in the order of their slots.
 
         Returns:
             Positions of the tokens, [1, T].
@@ -99,9 +103,9 @@ class SlotCache(Cache):
         places = [span.slot * self.room + span.start + offset for span in spans for offset in range(span.count)]
         self._places = torch.tensor(places, device=self.device)
         self._groups, first = [], 0
-        for group in _alike(spans):
-            self._groups.append(self._group(group, first))
-            first += sum(span.count for span in group)
+        for _, group in groupby(spans, key=lambda span: bucket(span.count)):
+            self._groups.append(self._group(tuple(group), first))
+            first = self._groups[-1].tokens.stop
         return torch.tensor([positions], device=self.device)
 
     def update(
@@ -138,8 +142,9 @@ class SlotCache(Cache):
         return output if group.real is None else output[group.real]
 
     def _group(self, spans: Sequence[Span], first: int) -> _Group:
-        width = max(span.count for span in spans)
         total = sum(span.count for span in spans)
+        spans = _without_gaps(spans)
+        width = max(span.count for span in spans)
         # A multiple of 8 suits the kernels; what lies beyond a span's own end is masked.
         length = min(self.room, -(-max(span.start + span.count for span in spans) // 8) * 8)
         gather: torch.Tensor | None = None
@@ -148,9 +153,9 @@ class SlotCache(Cache):
         offsets = torch.arange(width, device=self.device)[None]
         if total != width * len(spans):
             counts = torch.tensor([span.count for span in spans], device=self.device)[:, None]
-            offsets = torch.minimum(offsets, counts - 1)  # padding repeats the last token
-            gather = (counts.cumsum(0) - counts + offsets).flatten()
-            real = (torch.arange(width, device=self.device)[None] < counts).flatten().nonzero().squeeze(1)
+            real = (offsets < counts).flatten().nonzero().squeeze(1)
+            offsets = torch.minimum(offsets, (counts - 1).clamp(min=0))  # padding repeats the last token
+            gather = (counts.cumsum(0) - counts + offsets).clamp(max=total - 1).flatten()
         visible = torch.arange(length, device=self.device) <= (starts + offsets)[..., None]  # [B, S, L]
         mask = torch.zeros(visible.shape, dtype=self.dtype, device=self.device).masked_fill_(~visible, float("-inf"))
         return _Group(
@@ -165,17 +170,21 @@ class SlotCache(Cache):
         )
 
 
-def _alike(spans: Sequence[Span]) -> Iterator[list[Span]]:
-    """Cut where a span is less than half as long or more than twice as long as the longest or shortest before."""
-    group: list[Span] = []
-    for span in spans:
-        counts = [*(each.count for each in group[:1] + group[-1:]), span.count]
-        if group and max(counts) > 2 * min(counts):
-            yield group
-            group = []
-        group.append(span)
-    if group:
-        yield group
+def bucket(count: int) -> int:
+    """Spans of one bucket make one group: none is twice as long as another."""
+    return count.bit_length()
+
+
+def _without_gaps(spans: Sequence[Span]) -> Sequence[Span]:
+    """With empty spans for the slots between, where each has one token and most of these slots have one.
+
+    To look once at a slot costs as much as to copy it beside the others.
+    """
+    numbers = {span.slot: span for span in spans}
+    reach = range(spans[0].slot, spans[-1].slot + 1)
+    if spans[0].count > 1 or len(reach) > 2 * len(spans):
+        return spans
+    return [numbers.get(slot, Span(slot, 0, 0)) for slot in reach]
 
 
 def _index(slots: list[int], device: torch.device) -> slice | torch.Tensor:
