@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     sized.add_argument("--turns", type=int, default=50, help="longest episode")
     sized.add_argument("--response-tokens", type=int, default=128)
     sized.add_argument("--minibatches", type=int, help="optimizer updates; by default one a group")
-    sized.add_argument("--microbatch-tokens", type=int, default=16_384)
+    sized.add_argument("--microbatch-tokens", type=int, default=8_192)
     sized.add_argument("--activation-checkpointing", action="store_true")
     sized.add_argument("--packing", choices=PACKINGS, default=PACKINGS[0])
     sized.add_argument("--kl", type=float, default=0.01, help="0 spares the reference, a second copy of the weights")

@@ -60,7 +60,7 @@ class Workload:
     turns: int = 50
     response_tokens: int = 128
     minibatches: int = 16
-    microbatch_tokens: int = 16_384
+    microbatch_tokens: int = 8_192
     activation_checkpointing: bool = False
     packing: str = PACKINGS[0]
     kl: float = 0.01

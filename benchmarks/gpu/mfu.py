@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--response-tokens", type=int, default=128)
     parser.add_argument("--minibatches", type=int, default=1)
-    parser.add_argument("--microbatch-tokens", type=int, default=16_384)
+    parser.add_argument("--microbatch-tokens", type=int, default=8_192)
     parser.add_argument("--rounds", type=int, default=3, help="measured, after one that is not")
     parser.add_argument("--matrix", type=int, default=8192, help="edge of the matrix product")
     parser.add_argument("--json", help="file that receives the numbers")
