@@ -83,7 +83,7 @@ def random_weights(device: str, seed: int = 0) -> Iterator[None]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     def draw(source: str, **settings: Any) -> Any:
-        cuda = [torch.device(device)] if device.startswith("cuda") else []
+        cuda = [torch.cuda.current_device()] if device.startswith("cuda") else []
         with torch.random.fork_rng(devices=cuda), torch.device(device):
             torch.manual_seed(seed)
             return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source), **settings)

@@ -5,12 +5,14 @@
     python benchmarks/step_time.py --size qwen3-1.7b --device cuda --dtype bfloat16 --rows recorded --groups 4
 
 The learners take turns step by step in one process, so that a busy machine slows them alike, and share one model and
-one optimizer; medians are printed. The tiny model plays ALFWorldMini by itself. The others, of published sizes with the
-published vocabulary, have random weights: their responses have the length that is asked for (the end of a turn is one of
-151,936 tokens), and a random admissible action is played for each, see `workload.py`. `--rows recorded` leaves out the
-rollout: the same rows of random tokens go through scoring, teacher and update each time. Where not all groups or turns
-of a whole step were run, `whole_step` is what they add up to: scoring, teacher and update in proportion to the rows; the
-rollout in proportion to the turns (and, where there are fewer groups, to these: too much, larger batches are faster).
+one optimizer; medians are printed. The tiny model plays ALFWorldMini by itself. The others, of published sizes with
+the published vocabulary, have random weights: their responses have the length that is asked for (the end of a turn is
+one of 151,936 tokens), and a random admissible action is played for each, see `workload.py`. `--rows recorded` leaves
+out the rollout: the same rows of random tokens go through scoring, teacher and update each time.
+
+Where not all groups or turns of a whole step were run, `is_extrapolated` is true and `whole_step` is what they add up
+to: scoring, teacher and update in proportion to the rows; the rollout in proportion to the turns (and, where there are
+fewer groups, to these: too much, since larger batches are faster).
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from benchmarks.workload import (
     peak_gib,
     record,
     row_lengths,
+    teacher_prompt_tokens,
     with_learner,
     without_teacher,
 )
@@ -125,17 +128,22 @@ def _measure(runs: dict[str, Run], options: argparse.Namespace) -> dict[str, Any
     seen: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
     lengths: dict[str, tuple[list[int], list[int]]] = {}
     peaks: dict[str, float | None] = {}
+    teacher_tokens: dict[str, float | None] = {}
     for step in range(options.steps + 1):
         for name, run in runs.items():
             clock = PhaseClock()
             collected = recorded.get(name) or collect(run, step, clock)
             metrics = learn(run, step, collected, clock)
             lengths[name] = row_lengths(collected)
+            teacher_tokens[name] = teacher_prompt_tokens(collected)
             peaks[name] = peak_gib(run.device)
             # The first step pays for allocations and kernels.
             if step:
                 seen[name].append(metrics)
-    learners = {name: _summary(rows, lengths[name], peaks[name], options) for name, rows in seen.items()}
+    learners = {
+        name: {"teacher_prompt_tokens": teacher_tokens[name], **_summary(rows, lengths[name], peaks[name], options)}
+        for name, rows in seen.items()
+    }
     report: dict[str, Any] = {"learners": learners}
     if {"grpo", "sdar"} <= learners.keys():
         grpo, sdar = learners["grpo"]["whole_step"], learners["sdar"]["whole_step"]

@@ -1,8 +1,8 @@
 """A training step of ALFWorld's shape for a model that cannot play: prompts of real games, responses of a given length.
 
-A model of random weights never says an action, so an agent that wanders does: each response is worth one of the actions
-that its prompt lists, drawn by the request's seed. Histories, observations and lists of actions are thus those of games;
-what is drawn, kept and trained on are the model's tokens (or, where rows are only recorded, uniform ones).
+A model of random weights never says an action, so an agent that wanders does: each response is worth one of the
+actions that its prompt lists, drawn by the request's seed. Histories, observations and lists of actions are thus those
+of games; what is drawn, kept and trained on are the model's tokens (or, where rows are only recorded, uniform ones).
 """
 
 from __future__ import annotations
@@ -138,6 +138,14 @@ def row_lengths(collected: Any) -> tuple[list[int], list[int]]:
     """Tokens of prompt and of response of each row."""
     turns = [turn for episode in episodes_of(collected) for turn in episode.turns]
     return [len(turn.prompt_ids) for turn in turns], [len(turn.completion.token_ids) for turn in turns]
+
+
+def teacher_prompt_tokens(collected: Any) -> float | None:
+    """Mean tokens of the teacher's prompts; None where there are none."""
+    turns = [turn for episode in episodes_of(collected) for turn in episode.turns]
+    if turns[0].teacher_prompt_ids is None:
+        return None
+    return sum(len(turn.teacher_prompt_ids) for turn in turns) / len(turns)
 
 
 class Wanderer:

@@ -8,10 +8,10 @@ twice its forward pass, the recomputation of activation checkpointing not at all
 
     6 x (weights of the layers) x L  +  6 x layers x heads x head size x L^2  +  6 x vocabulary x hidden x r
 
-The second term is the causal half of attention, the third the output layer, which only responses reach. `useful` divides
-the FLOPs of all rows, each by itself, by the seconds of the update: what a step is worth. `computed` divides by the
-packing ratio too, and so counts a shared prefix once: how busy the card was. Without packing they are the same. The
-seconds include the loss, the clipping of gradients and AdamW.
+The second term is the causal half of attention, the third the output layer, which only responses reach. `useful` is
+the FLOPs of all rows, each by itself, over the seconds of the update: what a step is worth. `computed` is divided by
+the packing ratio too (which the second and third term follow only nearly), and so counts a shared prefix once: how busy
+the card was. Without packing they are the same. The seconds include the loss, the clipping of gradients and AdamW.
 """
 
 from __future__ import annotations
@@ -61,21 +61,21 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--minibatches", type=int, default=1)
     parser.add_argument("--microbatch-tokens", type=int, default=8_192)
     parser.add_argument("--rounds", type=int, default=3, help="measured, after one that is not")
-    parser.add_argument("--matrix", type=int, default=8192, help="edge of the matrix product")
+    parser.add_argument("--matrix", type=int, help="edge of the matrix product; by default 8192, 512 on a CPU")
     parser.add_argument("--json", help="file that receives the numbers")
     options = parser.parse_args(arguments)
     shape = SIZES[options.size]
     names = ("size", "env", "data", "device", "dtype", "groups", "group_size", "turns", "response_tokens")
-    work = Workload(
-        **{name: getattr(options, name) for name in (*names, "minibatches", "microbatch_tokens")}, kl=0.0
-    )
+    work = Workload(**{name: getattr(options, name) for name in (*names, "minibatches", "microbatch_tokens")}, kl=0.0)
     with tempfile.TemporaryDirectory() as folder:
         run = make_runs(work, ["grpo"], Path(folder))["grpo"]
         rows = without_teacher(record(run, shape.vocabulary))
         variants = _variants(run)
         seen = _measure(variants, rows, options.rounds)
+    options.matrix = options.matrix or (8192 if run.device.startswith("cuda") else 512)
     roofline = matrix_product_tflops(options.matrix, run.device)
-    flops = sum(row_flops(shape, prompt + response, response) for prompt, response in zip(*row_lengths(rows)))
+    lengths = zip(*row_lengths(rows), strict=True)
+    flops = sum(row_flops(shape, prompt + response, response) for prompt, response in lengths)
     report = {
         **machine(run.device),
         **vars(options),
