@@ -73,7 +73,7 @@ def test_published_sizes_have_the_published_number_of_parameters(size: str, bill
 
 def test_flops_of_a_row_by_hand() -> None:
     shape = architectures.Architecture(2, 1, 1, 1, 2, 3, vocabulary=5)
-    # Weights: hidden 2 x (queries 2 + output 2 + keys 2 + values 2 + three matrices of 3) = 34; 6 x 34 x 4 tokens = 816.
+    # Weights: hidden 2 x (queries 2 + output 2 + keys 2 + values 2 + three matrices of 3) = 34; 6 x 34 x 4 tokens: 816.
     # Attention: 6 x 1 layer x 2 x 4^2 = 192. Output layer: 6 x 5 x 2 x 1 response token = 60.
     assert mfu.row_flops(shape, 4, 1) == 816 + 192 + 60
 

@@ -8,7 +8,8 @@ compute on a GPU, AdamW, no KL, as many optimizer updates from the same number o
 sides or on neither, and score the rows once with the weights before the first update. TRL pads every row to the longest
 of all, so its micro-batch is the number of such rows that the same token budget holds. A TRL "step" here is all updates
 from one batch of rows. One side runs after the other, because two models need not fit: on a CPU that others use too,
-`processor_seconds` are the ones to compare. Needs TRL 1.16 (`pip install trl==1.16.*`), which the package itself does not.
+`processor_seconds` are the ones to compare. Needs TRL 1.16 (`pip install trl==1.16.*`), which the package itself does
+not.
 """
 
 from __future__ import annotations
