@@ -199,6 +199,8 @@ def _imitation_loss(model: Any, examples: Sequence[Example], pad_id: int) -> tor
     labels = torch.zeros_like(mask)
     for row, example in enumerate(examples):
         labels[row, len(example.prompt_ids) : len(example.prompt_ids) + len(example.response_ids)] = True
+    device = next(model.parameters()).device
+    ids, mask, labels = ids.to(device), mask.to(device), labels.to(device)
     hidden = model.model(input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state
     # Only label positions reach the vocabulary: most of a row is prompt.
     predicted = model.lm_head(hidden[:, :-1][labels[:, 1:]])  # [labels, V]

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from sdar_gym.envs.alfworld.explorer import Explorer, read_task
 from sdar_gym.envs.alfworld.household import Household
 from sdar_gym.envs.alfworld.kitchen import PLACES
 from sdar_gym.envs.alfworld.skill_texts import SkillText
-from sdar_gym.prompts import COMPACT, Prompt
+from sdar_gym.prompts import COMPACT, Prompt, PromptStyle
 
 ENV = "sdar_gym/ALFWorldMini-v0"
 RECIPE_FILE = "recipe.json"
@@ -87,22 +87,46 @@ def is_built(folder: Path, recipe: WarmupRecipe) -> bool:
 
 
 def warm_up(
-    recipe: WarmupRecipe, folder: Path, *, on_progress: Callable[[str, int, int, float], None] = lambda *_: None
+    recipe: WarmupRecipe,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    on_progress: Callable[[str, int, int, float], None] = lambda *_: None,
 ) -> None:
     """Build the model of a recipe into a folder: a plain transformers folder with the recipe beside it.
 
     The same recipe and the same versions of torch and tokenizers give the same bytes on the same machine.
 
     Args:
+        device: Where it imitates.
         on_progress: Called with (phase, done, total, loss).
     """
     turns: list[DemonstratedTurn] = []
     for done, demonstration in enumerate(demonstrate(recipe)):
         turns += demonstration
         on_progress("demonstrations", done + 1, recipe.demonstrations, 0.0)
+    imitate(turns, recipe, folder, device=device, on_progress=on_progress)
+
+
+def imitate(
+    turns: Sequence[DemonstratedTurn],
+    recipe: WarmupRecipe,
+    folder: Path,
+    *,
+    style: PromptStyle = COMPACT,
+    device: str = "cpu",
+    on_progress: Callable[[str, int, int, float], None] = lambda *_: None,
+) -> None:
+    """Build a model that imitates demonstrated turns into a folder: tokenizer, shape and training by the recipe.
+
+    Args:
+        style: Of the demonstrated prompts; the folder says it, so that the model is asked in the same words later.
+        device: Where it imitates.
+        on_progress: Called with (phase, done, total, loss).
+    """
     tokenizer = train_tokenizer((f"{turn.message}\n{turn.action}" for turn in turns), recipe.shape.vocabulary)
     examples = [_example(turn, tokenizer) for turn in turns]
-    model = build_model(recipe.shape, tokenizer, recipe.seed)
+    model = build_model(recipe.shape, tokenizer, recipe.seed).to(device)
     supervise(
         model,
         examples,
@@ -110,7 +134,7 @@ def warm_up(
         pad_id=tokenizer.pad_id,
         on_batch=lambda done, total, loss: on_progress("imitation", done, total, loss),
     )
-    _write(folder, model, tokenizer, recipe)
+    _write(folder, model, tokenizer, recipe, style)
 
 
 def demonstrate(recipe: WarmupRecipe) -> Iterator[list[DemonstratedTurn]]:
@@ -185,13 +209,13 @@ def _example(turn: DemonstratedTurn, tokenizer: ChatTokenizer) -> Example:
     return Example(tokenizer.prompt_ids(turn.message), (*tokenizer.text_ids(turn.action), tokenizer.eos_id))
 
 
-def _write(folder: Path, model: Any, tokenizer: ChatTokenizer, recipe: WarmupRecipe) -> None:
+def _write(folder: Path, model: Any, tokenizer: ChatTokenizer, recipe: WarmupRecipe, style: PromptStyle) -> None:
     partial = folder.with_name(f".{folder.name}-partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     model.save_pretrained(partial)
     tokenizer.save(partial)
-    (partial / STYLE_FILE).write_text(f"{COMPACT.name}\n", encoding="utf-8")
+    (partial / STYLE_FILE).write_text(f"{style.name}\n", encoding="utf-8")
     record = {"content_hash": recipe.content_hash, "recipe": dataclasses.asdict(recipe)}
     (partial / RECIPE_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
