@@ -11,7 +11,8 @@ import torch
 
 from sdar_agents.config import ConfigError, TrainConfig
 from sdar_agents.machine import device_memory
-from sdar_agents.policy import TINY, LoraSettings, ModelError, bundled_tiny
+from sdar_agents.packing import LOGITS_AT_ONCE
+from sdar_agents.policy import TINY, LoraSettings, ModelError, bundled_tiny, compute_dtype
 
 Phase = Literal["always", "rollout", "update"]
 GIB = 2**30
@@ -32,7 +33,7 @@ class ModelShape:
         parameters: All of them, tied ones once.
         embeddings: Those of the input and output embeddings among them.
         adapted: Sum of inputs and outputs over all linear layers that adapters would sit on.
-        bytes_per_weight: Of the type that it is loaded in.
+        bytes_per_weight: Of the type that layers compute in; weights that are trained are kept in float32.
         per_head_norm: Whether queries and keys are normalised (Qwen3), which keeps copies of them.
     """
 
@@ -121,18 +122,9 @@ def model_shape(model: str, *, dtype: str = "auto", device: str = "cpu") -> Mode
         kv_heads=int(getattr(text, "num_key_value_heads", None) or heads),
         head_size=int(getattr(text, "head_dim", None) or text.hidden_size // heads),
         vocabulary=int(text.vocab_size),
-        bytes_per_weight=weight_type(dtype, device, getattr(config, "dtype", None)).itemsize,
+        bytes_per_weight=compute_dtype(dtype, device).itemsize,
         per_head_norm=any(name.endswith(".q_norm") for name, _ in built.named_modules()),
     )
-
-
-def weight_type(dtype: str, device: str, own: Any = None) -> torch.dtype:
-    """The type that `load_policy` would load: auto is float32 on a CPU, else the model's own."""
-    named = dtype if dtype != "auto" else "float32" if device == "cpu" else str(own or "float32").removeprefix("torch.")
-    found = getattr(torch, named, None)
-    if not isinstance(found, torch.dtype):
-        raise ModelError(f"unknown dtype {dtype!r}; known: auto, float32, bfloat16, float16")
-    return found
 
 
 def plan_memory(
@@ -140,30 +132,30 @@ def plan_memory(
 ) -> MemoryPlan:
     """Bytes on each device.
 
-    Sharded over the processes: weights, float32 masters, gradients, optimizer, copies for teacher and reference.
-    Activations, logits and the KV cache belong to each process's own rows.
+    Sharded over the processes: weights, gradients, optimizer, copies for teacher and reference; float32, all of them,
+    where all weights are trained. Activations, logits and the KV cache belong to each process's own rows.
 
     Args:
         device_bytes: Memory of one GPU, of which vLLM reserves a share.
         world: Processes, one a GPU.
     """
     trainable, full = shape.trainable(config.tuning), config.tuning == "full"
-    weights = shape.parameters * shape.bytes_per_weight
-    half = full and shape.bytes_per_weight < 4
-    # Adapters and their gradients are float32 whatever the base is.
-    gradients = trainable * (shape.bytes_per_weight if full else 4)
+    kept = 4 if full else shape.bytes_per_weight
+    weights = shape.parameters * kept
     items = [
-        Item("weights", weights // world, "always", f"{shape.parameters:,} x {shape.bytes_per_weight} bytes"),
-        Item("float32 masters", 4 * trainable // world if half else 0, "always", "of weights in half precision"),
+        Item("weights", weights // world, "always", f"{shape.parameters:,} x {kept} bytes"),
         Item("adapters", 0 if full else 4 * trainable // world, "always", f"rank {LoraSettings().rank}, float32"),
         Item("optimizer", 8 * trainable // world, "always", f"AdamW: two float32 moments of {trainable:,}"),
         Item("reference, teacher", _copies(config) * weights // world, "always", "copies that do not train with it"),
         Item("process", PROCESS_BYTES["cuda" if device.startswith("cuda") else "cpu"], "always", "torch, context"),
-        Item("gradients", gradients // world, "update", f"of {trainable:,}"),
+        Item("gradients", 4 * trainable // world, "update", f"of {trainable:,}, float32"),
     ]
-    if world > 1:
+    if world > 1 or (full and shape.bytes_per_weight < kept):
         layer = 2 * (shape.parameters - shape.embeddings) // shape.layers * shape.bytes_per_weight
         items.append(Item("gathered layers", layer, "update", "two layers in whole while they are computed"))
+        if config.backend == "hf":
+            whole = shape.parameters * shape.bytes_per_weight
+            items.append(Item("gathered weights", whole, "rollout", "all layers in whole, to generate with"))
     return MemoryPlan((*items, *_update_items(config, shape), *_rollout_items(config, shape, device_bytes, world)))
 
 
@@ -195,13 +187,17 @@ def logit_bytes(shape: ModelShape, tokens: int, *, entropy: bool, distribution: 
     return tokens * shape.vocabulary * (shape.bytes_per_weight + tensors)
 
 
-def scored_tokens(config: TrainConfig) -> int:
-    """Most response tokens of a micro-batch: rows with short prompts hold more of them than the longest rows do.
+def scored_tokens(config: TrainConfig, vocabulary: int) -> int:
+    """Most response tokens whose logits exist at once: all of a micro-batch, or those of a chunk of the output layer.
 
-    A quarter of the prompt budget is taken for a short prompt.
+    Rows with short prompts hold more of them than the longest rows do; a quarter of the prompt budget is taken for a
+    short prompt. Packed rows go through the output layer in chunks, unless whole distributions are kept.
     """
     rows = max(1, config.microbatch_tokens // (config.max_prompt_tokens // 4 + config.max_response_tokens))
-    return rows * (config.max_response_tokens + 1)
+    tokens = rows * (config.max_response_tokens + 1)
+    if config.packing == "none" or config.learner.needs.distribution:
+        return tokens
+    return min(tokens, max(1, LOGITS_AT_ONCE // vocabulary))
 
 
 def longest_row(config: TrainConfig) -> int:
@@ -247,7 +243,7 @@ def too_large(config: TrainConfig, shape: ModelShape, plan: MemoryPlan, *, have:
 
 def _update_items(config: TrainConfig, shape: ModelShape) -> tuple[Item, Item]:
     needs = config.learner.needs
-    tokens, scored = max(config.microbatch_tokens, longest_row(config)), scored_tokens(config)
+    tokens, scored = max(config.microbatch_tokens, longest_row(config)), scored_tokens(config, shape.vocabulary)
     activations = activation_bytes(shape, tokens, checkpointing=config.activation_checkpointing)
     logits = logit_bytes(shape, scored, entropy=needs.entropy, distribution=needs.teacher == "distribution")
     checkpointing = "with" if config.activation_checkpointing else "without"

@@ -14,6 +14,7 @@ from sdar_agents.distributed import load_full_model_state
 from sdar_agents.learners.base import TokenScores
 from sdar_agents.tokens import ChatTokenizer
 from sdar_agents.tree_attention import register_tree_attention
+from sdar_gym.errors import unknown
 
 Tuning = Literal["full", "lora"]
 TINY = "tiny"
@@ -226,3 +227,17 @@ def _dtype(name: str, device: str) -> torch.dtype | str:
     if not isinstance(dtype, torch.dtype):
         raise ModelError(f"unknown dtype {name!r}; known: auto, float32, bfloat16, float16")
     return dtype
+
+
+def compute_dtype(name: str, device: str) -> torch.dtype:
+    """What layers compute in: `auto` is bfloat16 on a GPU and float32 on a CPU, where half precision is slower.
+
+    Raises:
+        ModelError: no such type.
+    """
+    if name == "auto":
+        return torch.bfloat16 if device.startswith("cuda") else torch.float32
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise ModelError(unknown("dtype", name, ("auto", *known)))
+    return known[name]

@@ -29,7 +29,7 @@ from sdar_agents.files import write_text
 from sdar_agents.machine import missing_devices
 from sdar_agents.memory_plan import check_memory
 from sdar_agents.packing import check_packing, packed_forward
-from sdar_agents.policy import TINY, bundled_tiny, frozen_copy, initial_weights, load_policy
+from sdar_agents.policy import TINY, bundled_tiny, compute_dtype, frozen_copy, initial_weights, load_policy
 from sdar_agents.rollout import RolloutSettings
 from sdar_agents.teacher import PrivilegedContext
 from sdar_agents.tokens import ChatTokenizer
@@ -344,20 +344,6 @@ def resolve_device(device: str) -> str:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"--device {device}, but torch {torch.__version__} sees no GPU: use --device cpu or auto")
     return device
-
-
-def compute_dtype(name: str, device: str) -> torch.dtype:
-    """What layers compute in: `auto` is bfloat16 on a GPU and float32 on a CPU, where half precision is slower.
-
-    Raises:
-        ConfigError: no such type.
-    """
-    if name == "auto":
-        return torch.bfloat16 if device.startswith("cuda") else torch.float32
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if name not in known:
-        raise ConfigError(unknown("dtype", name, ("auto", *known)))
-    return known[name]
 
 
 def resolve_style(name: str, model: str) -> PromptStyle:

@@ -66,23 +66,25 @@ def sizes(config: TrainConfig, shape: ModelShape = SHAPE, **settings: Any) -> di
 # ---- by hand ---------------------------------------------------------------------------------------------
 
 
-def test_full_training_in_half_precision_takes_sixteen_bytes_a_parameter() -> None:
-    plan = sizes(CONFIG)
-    names = ("weights", "float32 masters", "optimizer", "gradients")
-    assert [plan[name] for name in names] == [2000, 4000, 8000, 2000]
+def test_full_training_takes_sixteen_bytes_a_parameter_whatever_it_computes_in() -> None:
+    for bytes_per_weight in (2, 4):
+        plan = sizes(CONFIG, replace(SHAPE, bytes_per_weight=bytes_per_weight))
+        assert [plan[name] for name in ("weights", "optimizer", "gradients")] == [4000, 8000, 4000]
 
 
-def test_full_training_in_float32_needs_no_masters() -> None:
-    plan = sizes(CONFIG, replace(SHAPE, bytes_per_weight=4))
-    names = ("weights", "float32 masters", "optimizer", "gradients")
-    assert [plan[name] for name in names] == [4000, 0, 8000, 4000]
+def test_computing_in_half_precision_puts_layers_together_and_all_of_them_to_generate() -> None:
+    half, full = sizes(CONFIG), sizes(CONFIG, replace(SHAPE, bytes_per_weight=4))
+    # Two layers of 400 weights, and all 1000, of two bytes each.
+    assert (half["gathered layers"], half["gathered weights"]) == (1600, 2000)
+    assert "gathered layers" not in full
+    assert "gathered weights" not in sizes(replace(CONFIG, backend="vllm"))
 
 
 def test_adapters_are_float32_and_nothing_else_is_trained() -> None:
     # Rank 16 over inputs and outputs of 30 in all: 480 numbers.
     plan = sizes(replace(CONFIG, tuning="lora"))
-    names = ("weights", "float32 masters", "adapters", "optimizer", "gradients")
-    assert [plan[name] for name in names] == [2000, 0, 4 * 480, 8 * 480, 4 * 480]
+    names = ("weights", "adapters", "optimizer", "gradients")
+    assert [plan[name] for name in names] == [2000, 4 * 480, 8 * 480, 4 * 480]
 
 
 @pytest.mark.parametrize(
@@ -102,13 +104,13 @@ def test_copies_of_the_weights_are_those_that_the_learner_needs(
     learner: Any, teacher: Any, tuning: Any, copies: int
 ) -> None:
     config = replace(CONFIG, learner=learner, teacher=teacher, tuning=tuning)
-    assert sizes(config)["reference, teacher"] == copies * 2000
+    assert sizes(config)["reference, teacher"] == copies * (4000 if tuning == "full" else 2000)
 
 
 def test_sharding_divides_weights_and_optimizer_but_not_activations() -> None:
     config = replace(CONFIG, groups=8)
     one, four = sizes(config), sizes(config, world=4)
-    for name in ("weights", "float32 masters", "optimizer", "gradients"):
+    for name in ("weights", "optimizer", "gradients"):
         assert four[name] * 4 == one[name]
     assert four["activations"] == one["activations"]
     # 24 episodes of at most 50 tokens, or 6 of them.
@@ -124,6 +126,15 @@ def test_activations_by_hand() -> None:
     assert activation_bytes(SHAPE, 3, checkpointing=True) == 3 * (2 * 20 + 480)
 
 
+def test_packed_rows_have_the_logits_of_a_chunk_at_once() -> None:
+    # Rows of 40 / 4 + 10 tokens: five of them, with 11 scored tokens each.
+    assert scored_tokens(replace(CONFIG, packing="none"), 20) == scored_tokens(CONFIG, 20) == 55
+    assert scored_tokens(CONFIG, 2**25) == 2
+    # Whole distributions are kept for all rows.
+    distributions = SDAR(rl=GRPO(kl_coefficient=0.0), form="full_forward_kl")
+    assert scored_tokens(replace(CONFIG, learner=distributions), 2**25) == 55
+
+
 def test_logits_by_hand() -> None:
     # 20 words: 2 bytes of logits and four float32 tensors; two more for the entropy, one for a teacher.
     assert logit_bytes(SHAPE, 7, entropy=False, distribution=False) == 7 * 20 * 18
@@ -132,7 +143,7 @@ def test_logits_by_hand() -> None:
 
 def test_rows_with_short_prompts_hold_the_most_responses() -> None:
     # 100 // (40 / 4 + 10) = 5 rows of 10 + 1.
-    assert scored_tokens(CONFIG) == 55
+    assert scored_tokens(CONFIG, 20) == 55
     assert longest_row(CONFIG) == 50
     assert longest_row(replace(CONFIG, learner=SDAR())) == 58
 

@@ -104,8 +104,7 @@ def _examine(config: TrainConfig, machine: Machine, world: int, console: Console
 
 def _measure(config: TrainConfig, shape: ModelShape, device: str) -> tuple[Workload, Speed]:
     from sdar_agents.machine import measure_speed
-    from sdar_agents.memory_plan import weight_type
-    from sdar_agents.policy import load_tokenizer
+    from sdar_agents.policy import compute_dtype, load_tokenizer
     from sdar_agents.setup import env_options, resolve_style
     from sdar_agents.time_estimate import sample_workload
     from sdar_gym.registration import SUITE
@@ -118,8 +117,7 @@ def _measure(config: TrainConfig, shape: ModelShape, device: str) -> tuple[Workl
     style = resolve_style(config.prompt_style, config.model)
     options = env_options(config.env, config.data, config.env_options)
     work = sample_workload(config, tokenizer, style, bank, options)
-    # Weights in a type of two bytes are bfloat16 or float16: as fast as each other.
-    dtype = weight_type("bfloat16" if shape.bytes_per_weight == 2 else "float32", device)
+    dtype = compute_dtype(config.dtype, device)
     rows = min(config.microbatch_tokens, 8192)
     return work, measure_speed(device, dtype, rows=rows, hidden=shape.hidden, wide=shape.feed_forward)
 

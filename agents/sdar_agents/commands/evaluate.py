@@ -138,8 +138,9 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
     from sdar_agents.env_hosts import EnvPool, make_agent_env
     from sdar_agents.episode import Sampling
     from sdar_agents.evaluate import evaluate_policy
+    from sdar_agents.policy import compute_dtype
     from sdar_agents.rollout import RolloutSettings
-    from sdar_agents.setup import compute_dtype, make_context, resolve_device, resolve_style
+    from sdar_agents.setup import make_context, resolve_device, resolve_style
 
     if options.agent.startswith(OPENAI):
         options = _with_endpoint(options)
