@@ -234,5 +234,5 @@ def test_a_model_with_another_cache_is_served_in_whole_batches(
 
 def test_a_request_beyond_the_models_context_is_refused_with_the_numbers(tokenizer: ChatTokenizer) -> None:
     backend = HFBackend(random_model("qwen3", tokenizer), tokenizer)
-    with pytest.raises(BackendError, match=r"500 tokens and a response of 20 .* context of 512"):
+    with pytest.raises(BackendError, match=r"500 tokens and a response of up to 20 are 520 .* context is 512"):
         backend.add(Request(0, (5,) * 500, Sampling(max_tokens=20), 0))
