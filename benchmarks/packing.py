@@ -1,11 +1,12 @@
-"""Seconds of scoring, teacher and update of one step: packed as prefix trees, row by row, and in a plain loop.
+"""Seconds of one step by phase: as it is, without packing, and in a plain loop over transformers.
 
     python benchmarks/packing.py
     python benchmarks/packing.py --env sdar_gym/ALFWorld-v0 --data PATH --style tagged --groups 4 --group-size 4
     python benchmarks/packing.py --synthetic --size qwen3-1.7b --device cuda --dtype bfloat16 --turns 30
 
 The same episodes go through all three in turns, in one process; medians are printed. `plain` is what a loop over
-transformers does by itself: rows in shuffled order, padded to the longest of their micro-batch. `none` is
+transformers does by itself: `generate` on the padded prompts of each turn (environments not counted), then rows in
+shuffled order, padded to the longest of their micro-batch. `none` is
 `--packing none`, which takes rows of like length together; `tree` is the default.
 `--synthetic` makes episodes of random tokens in ALFWorld's shape instead of playing any: speed does not depend on them.
 """
@@ -25,17 +26,18 @@ import numpy as np
 import torch
 from step_time import SIZES
 
-from sdar_agents.batch import TurnBatch, collate, token_mean
+from sdar_agents.batch import TurnBatch, collate, pad_left, token_mean
 from sdar_agents.config import TrainConfig, preset_config
 from sdar_agents.episode import Completion, Episode, Turn
 from sdar_agents.policy import bundled_tiny, load_policy, score
-from sdar_agents.rollout import RolloutCounts
+from sdar_agents.rollout import Rollout, RolloutCounts
 from sdar_agents.setup import Run, set_up
 from sdar_agents.tiny_model import build_model
-from sdar_agents.train import PhaseClock, collect, learn
+from sdar_agents.train import collect, learn
+from sdar_agents.update import PhaseClock
 
-PHASES = ("score", "teacher", "update")
-Collected = tuple[list[Episode], RolloutCounts]
+PHASES = ("rollout", "score", "teacher", "update")
+Collected = tuple[Rollout, RolloutCounts]
 
 
 def main() -> None:
@@ -59,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         runs = {name: set_up(_config(options, name, Path(folder)), resume=False) for name in ("tree", "none")}
         collected = _synthetic(options) if options.synthetic else collect(runs["tree"], 0, PhaseClock())
-        report = _measure(runs, collected, options.rounds)
+        report = _measure(runs, collected, options.rounds, synthetic=options.synthetic)
     report |= {"torch": torch.__version__, "threads": torch.get_num_threads(), **vars(options)}
     if options.device.startswith("cuda"):
         report |= {"gpu": torch.cuda.get_device_name(), "peak_gib": torch.cuda.max_memory_allocated() / 2**30}
@@ -109,19 +111,27 @@ def _synthetic(options: argparse.Namespace) -> Collected:
                 counts.turns += 1
             won = bool(generator.integers(2))
             episodes.append(Episode("e", f"{group}", "t", "Go.", group, tuple(turns), won, float(won), False, ()))
-    return episodes, counts
+    return Rollout(tuple(episodes)), counts
 
 
-def _measure(runs: dict[str, Run], collected: Collected, rounds: int) -> dict[str, Any]:
-    batch = collate(collected[0], pad_id=runs["none"].tokenizer.pad_id)
+def _measure(runs: dict[str, Run], collected: Collected, rounds: int, *, synthetic: bool) -> dict[str, Any]:
+    batch = collate(collected[0].episodes, pad_id=runs["none"].tokenizer.pad_id)
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in (*runs, "plain")}
     ratios = {}
     for number in range(rounds + 1):
         for name, run in runs.items():
-            metrics = learn(run, number, collected, PhaseClock())
+            clock = PhaseClock()
+            if not synthetic:
+                # Played again for its time; all learn from the same episodes.
+                collect(run, 0, clock)
+            metrics = learn(run, number, collected, clock)
             seconds[name].append({phase: metrics.get(f"seconds/{phase}", 0.0) for phase in PHASES})
             ratios |= {key: value for key, value in metrics.items() if "packing_ratio" in key}
-        seconds["plain"].append(_plain_step(runs["none"], batch, number))
+        clock = PhaseClock()
+        if not synthetic:
+            with clock.phase("rollout"):
+                _plain_generate(runs["none"], collected[0])
+        seconds["plain"].append(_plain_step(runs["none"], batch, number, clock))
     # The first round pays for allocations and kernels.
     medians = {
         name: {phase: statistics.median(row[phase] for row in rows[1:]) for phase in PHASES}
@@ -131,8 +141,10 @@ def _measure(runs: dict[str, Run], collected: Collected, rounds: int) -> dict[st
     student = int(batch.prompt_mask.sum() + batch.response_mask.sum())
     return {
         "seconds": medians,
-        "speed_over_none": {key: medians["none"][key] / medians["tree"][key] for key in medians["tree"]},
-        "speed_over_plain": {key: medians["plain"][key] / medians["tree"][key] for key in medians["tree"]},
+        **{
+            f"speed_over_{name}": {key: medians[name][key] / value for key, value in medians["tree"].items() if value}
+            for name in ("none", "plain")
+        },
         "row_tokens_per_second": {name: student / row["update"] for name, row in medians.items()},
         "rows": len(batch),
         "row_tokens": student,
@@ -140,9 +152,21 @@ def _measure(runs: dict[str, Run], collected: Collected, rounds: int) -> dict[st
     }
 
 
-def _plain_step(run: Run, batch: TurnBatch, number: int) -> dict[str, float]:
+@torch.no_grad()
+def _plain_generate(run: Run, rollout: Rollout) -> None:
+    """`generate` on the padded prompts of each turn, of the episodes that last so long."""
+    for turn in range(max(len(episode.turns) for episode in rollout.episodes)):
+        prompts = [episode.turns[turn].prompt_ids for episode in rollout.episodes if turn < len(episode.turns)]
+        ids, mask = pad_left(prompts, run.tokenizer.pad_id)
+        run.model.generate(
+            ids.to(run.device), attention_mask=mask.long().to(run.device), do_sample=True, top_k=0,
+            max_new_tokens=run.config.max_response_tokens, pad_token_id=run.tokenizer.pad_id,
+        )  # fmt: skip
+
+
+def _plain_step(run: Run, batch: TurnBatch, number: int, clock: PhaseClock) -> dict[str, float]:
     """What `learn` does, with rows as they come."""
-    clock, learner = PhaseClock(), run.config.learner
+    learner = run.config.learner
     order = np.random.default_rng([run.config.seed, number]).permutation(len(batch))
     with clock.phase("score"):
         old = torch.zeros(batch.response_ids.shape)
