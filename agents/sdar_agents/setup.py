@@ -412,6 +412,7 @@ def write_config(run: Run, bank: SkillBank | None) -> None:
         "torch": torch.__version__,
         "transformers": _version("transformers"),
         "python": platform.python_version(),
+        "processes": run.world.size,
         "panel": run.panel.name,
         "panel_hash": run.panel.hash,
         "behaviour_hash": text_env(run.pool.example).behaviour_hash,
