@@ -55,6 +55,7 @@ class JsonClient:
         self._local = threading.local()
         self._open: set[http.client.HTTPConnection] = set()
         self._lock = threading.Lock()
+        self._is_closed = False
 
     def get(self, path: str) -> Any:
         """What the server answers to GET.
@@ -73,9 +74,9 @@ class JsonClient:
         return self._send("POST", path, body)
 
     def close(self) -> None:
-        """End every connection; whoever waits for an answer gets an error."""
+        """End every connection, for good; whoever waits for an answer gets an error."""
         with self._lock:
-            connections, self._open = self._open, set()
+            connections, self._open, self._is_closed = self._open, set(), True
         for connection in connections:
             if connection.sock is not None:
                 # Only this wakes a thread that is reading.
@@ -112,6 +113,9 @@ class JsonClient:
         connection = kind(str(self._parts.hostname), self._parts.port, timeout=self.timeout_seconds)
         self._local.connection = connection
         with self._lock:
+            # A call that was forgotten may come here late.
+            if self._is_closed:
+                raise BackendError(f"the connection to {self.base_url} is closed")
             self._open.add(connection)
         return connection
 
@@ -121,9 +125,14 @@ class JsonClient:
             self._open.discard(connection)
 
     def _exchange(self, connection: http.client.HTTPConnection, method: str, path: str, data: bytes | None) -> Any:
-        connection.request(method, self._parts.path.rstrip("/") + path, body=data, headers=self._headers)
-        response = connection.getresponse()
-        text = response.read().decode("utf-8", errors="replace")
+        try:
+            connection.request(method, self._parts.path.rstrip("/") + path, body=data, headers=self._headers)
+            response = connection.getresponse()
+            text = response.read().decode("utf-8", errors="replace")
+        finally:
+            # `request` opens a connection again that `close` has just ended in another thread.
+            if connection not in self._open:
+                connection.close()
         if response.status >= 400:
             raise RefusedError(
                 self.base_url + path,
