@@ -144,20 +144,23 @@ class Prompt:
 
         The slot stands right after the task, as in the paper (arXiv 2605.15155, appendix on prompts).
         """
-        sections = [self.style.preamble, f"Task: {self.task}"]
-        if skills:
-            sections.append(f"Skills:\n{skills}")
+        return fill_slot(self.around_slot(), skills)
+
+    def around_slot(self) -> tuple[str, str]:
+        """The message before the skills' slot and after it; `fill_slot` puts skills there, now or later."""
+        before = [self.style.preamble, f"Task: {self.task}"]
+        after = []
         if self.turn and self.style.keep_opening:
-            sections.append(f"At the start: {self.opening}")
+            after.append(f"At the start: {self.opening}")
         if self.actions:
-            sections.append("Done: " + "; ".join(self.actions))
+            after.append("Done: " + "; ".join(self.actions))
         for exchange in self.history:
-            sections.append(f"{exchange.observation}\n> {exchange.action}")
-        sections.append(f"Now: {self.observation}")
+            after.append(f"{exchange.observation}\n> {exchange.action}")
+        after.append(f"Now: {self.observation}")
         if self.admissible_actions:
-            sections.append("Admissible actions: " + "; ".join(self.admissible_actions))
-        sections.append(self.style.instruction)
-        return "\n".join(section for section in sections if section)
+            after.append("Admissible actions: " + "; ".join(self.admissible_actions))
+        after.append(self.style.instruction)
+        return "\n".join(filter(None, before)), "\n".join(filter(None, after))
 
     def shortened(self) -> Prompt:
         """The prompt with one thing less of its history; with nothing less where there is none."""
@@ -166,6 +169,17 @@ class Prompt:
         if self.actions:
             return replace(self, actions=self.actions[1:])
         return replace(self, history=self.history[1:])
+
+
+def fill_slot(around: tuple[str, str], skills: str) -> str:
+    """A message with a text of skills in its slot, or without any trace of one where the text is empty.
+
+    Args:
+        around: What `Prompt.around_slot` gave.
+        skills: As rendered for a prompt.
+    """
+    before, after = around
+    return "\n".join([before, *([f"Skills:\n{skills}"] if skills else []), after])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 import torch
 
-from sdar_agents.episode import Episode
+from sdar_agents.episode import Episode, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The same responses after another prompt, which a teacher sees; rows as in the batch.
+
+    Attributes:
+        prompt_ids, prompt_mask: Padded on the left, [N, Q].
+        logprobs: Of the sampled tokens after these prompts, under the teacher at the start of the step, [N, R]; None
+            until the training loop has scored them.
+    """
+
+    prompt_ids: torch.Tensor
+    prompt_mask: torch.Tensor
+    logprobs: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +48,14 @@ class TurnBatch:
         group, trajectory, turn: Group number, episode number in the batch, turn number in the episode, [N].
         weight: 1.0 for a real row, 0.0 for padding or a duplicate: such a row counts nowhere, [N].
         advantages: Filled by a learner's `prepare`, [N].
+        state: Number of what was seen before the turn: equal in turns of one group that answer one observation, [N].
+        skills_shown: Whether the student's own prompt carried the skills, [N].
+        teacher_logprobs: Under the teacher at the start of the step, [N, R]; None unless `needs.teacher_at_start`.
+        old_entropy: Of the policy at the start of the step, [N, R]; None unless `needs.entropy_at_start`.
+        views: Further prompts of the teacher, by name, scored at the start of the step; those of `needs.views`.
+        token_advantages: Advantages of single tokens, in the place of `advantages`, [N, R]; a `prepare` may fill it.
+        distill_weight: What a token's distillation is multiplied by, [N, R]; a `prepare` may fill it.
+        signals: Running values that learners which adapt keep from step to step.
     """
 
     prompt_ids: torch.Tensor
@@ -53,6 +77,14 @@ class TurnBatch:
     turn: torch.Tensor
     weight: torch.Tensor
     advantages: torch.Tensor
+    state: torch.Tensor
+    skills_shown: torch.Tensor
+    teacher_logprobs: torch.Tensor | None = None
+    old_entropy: torch.Tensor | None = None
+    views: Mapping[str, View] = field(default_factory=dict)
+    token_advantages: torch.Tensor | None = None
+    distill_weight: torch.Tensor | None = None
+    signals: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.prompt_ids.shape[0])
@@ -64,8 +96,7 @@ class TurnBatch:
 
     def rows(self, index: torch.Tensor) -> TurnBatch:
         """The rows at `index` [n] (int64), padding columns that all of them share cut off."""
-        picked: dict[str, Any] = {f.name: _pick(getattr(self, f.name), index) for f in fields(self)}
-        return replace(self, **picked)._trimmed()
+        return _mapped(self, lambda value: value[index])._trimmed()
 
     def split(self, max_tokens: int) -> Iterator[TurnBatch]:
         """Micro-batches of at most `max_tokens` padded tokens; see `row_chunks`."""
@@ -91,9 +122,7 @@ class TurnBatch:
 
     def to(self, device: torch.device | str) -> TurnBatch:
         """The same rows on another device."""
-        values = ((f.name, getattr(self, f.name)) for f in fields(self))
-        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in values}
-        return replace(self, **moved)
+        return _mapped(self, lambda value: value.to(device))
 
     def row_lengths(self) -> torch.Tensor:
         """Tokens of prompt (the longer of student's and teacher's) and response a row, [N]."""
@@ -117,7 +146,12 @@ class TurnBatch:
             sampler_logprobs=self.sampler_logprobs[:, :response],
             old_logprobs=self.old_logprobs[:, :response],
             importance=self.importance[:, :response],
-            reference_logprobs=None if self.reference_logprobs is None else self.reference_logprobs[:, :response],
+            reference_logprobs=_columns(self.reference_logprobs, response),
+            teacher_logprobs=_columns(self.teacher_logprobs, response),
+            old_entropy=_columns(self.old_entropy, response),
+            token_advantages=_columns(self.token_advantages, response),
+            distill_weight=_columns(self.distill_weight, response),
+            views={name: _trimmed_view(view, response) for name, view in self.views.items()},
         )
         if self.teacher_prompt_ids is None or self.teacher_prompt_mask is None:
             return trimmed
@@ -127,6 +161,9 @@ class TurnBatch:
             teacher_prompt_ids=self.teacher_prompt_ids[:, self.teacher_prompt_ids.shape[1] - teacher :],
             teacher_prompt_mask=self.teacher_prompt_mask[:, self.teacher_prompt_mask.shape[1] - teacher :],
         )
+
+
+Tensors = TypeVar("Tensors", TurnBatch, View)
 
 
 def token_mean(
@@ -184,6 +221,9 @@ def collate(episodes: Sequence[Episode], *, pad_id: int) -> TurnBatch:
         turn=torch.tensor([turn for _, turn, _ in turns]),
         weight=torch.ones(count),
         advantages=torch.zeros(count),
+        state=torch.tensor([_state_number(episodes[number].group, row.seen) for number, _, row in turns]),
+        skills_shown=torch.tensor([row.skills_shown for _, _, row in turns]),
+        views=_views([row for _, _, row in turns], pad_id),
     )
 
 
@@ -207,5 +247,38 @@ def _pad_right_floats(rows: Sequence[Sequence[float]], width: int) -> torch.Tens
     return torch.tensor([list(row) + [0.0] * (width - len(row)) for row in rows], dtype=torch.float32)
 
 
-def _pick(value: torch.Tensor | None, index: torch.Tensor) -> torch.Tensor | None:
-    return None if value is None else value[index]
+def _mapped(of: Tensors, change: Callable[[torch.Tensor], torch.Tensor]) -> Tensors:
+    """The same with every tensor changed."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return change(value)
+        if isinstance(value, Mapping):
+            return {name: _mapped(each, change) if isinstance(each, View) else each for name, each in value.items()}
+        return value
+
+    values: dict[str, Any] = {f.name: changed(getattr(of, f.name)) for f in fields(of)}
+    return replace(of, **values)
+
+
+def _columns(value: torch.Tensor | None, count: int) -> torch.Tensor | None:
+    return None if value is None else value[:, :count]
+
+
+def _trimmed_view(view: View, response: int) -> View:
+    prompt = int(view.prompt_mask.sum(1).max()) if len(view.prompt_mask) else 0
+    first = view.prompt_ids.shape[1] - prompt
+    return View(view.prompt_ids[:, first:], view.prompt_mask[:, first:], _columns(view.logprobs, response))
+
+
+def _views(turns: Sequence[Turn], pad_id: int) -> dict[str, View]:
+    names = set(turns[0].view_prompt_ids)
+    if any(set(turn.view_prompt_ids) != names for turn in turns):
+        raise ValueError("some turns have prompts of other teacher views than the rest; all must have the same")
+    return {name: View(*pad_left([turn.view_prompt_ids[name] for turn in turns], pad_id)) for name in sorted(names)}
+
+
+def _state_number(group: int, seen: str) -> int:
+    """The same on every machine and in every process, unlike `hash`."""
+    digest = hashlib.blake2b(f"{group}/{seen}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,10 @@ class Turn:
         reward: Reward of this turn.
         is_valid: Whether the response was well formed and the environment understood the action.
         failure: Why the response was not well formed, or None.
+        seen: The observation that the response answers.
+        skills_shown: Whether the student's own prompt carried the skills.
+        view_prompt_ids: Prompts of further teacher views, by the view's name.
+        around_slot: The fitted message without skills, before and after their slot (`sdar_gym.prompts.fill_slot`).
     """
 
     prompt_ids: tuple[int, ...]
@@ -60,6 +65,10 @@ class Turn:
     reward: float
     is_valid: bool
     failure: str | None
+    seen: str = ""
+    skills_shown: bool = False
+    view_prompt_ids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    around_slot: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,7 @@ class Episode:
         score: Final score, 0 to 1.
         truncated: True if the time limit ended it.
         skill_ids: Skills that the retriever returned for the task.
+        skill_text: Their text as prompts carry it.
     """
 
     env_id: str
@@ -89,6 +99,7 @@ class Episode:
     score: float
     truncated: bool
     skill_ids: tuple[str, ...]
+    skill_text: str = ""
 
     @property
     def episode_return(self) -> float:

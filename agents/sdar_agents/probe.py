@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sdar_agents.batch import TurnBatch
+from sdar_agents.batch import TurnBatch, View
 from sdar_agents.config import ConfigError
 from sdar_agents.machine import device_memory
 from sdar_agents.memory_plan import FIXES, GIB, longest_row
@@ -79,6 +79,11 @@ def longest_rows(run: Run, *, prompt: int, skills: int) -> TurnBatch:
         turn=torch.zeros(rows, dtype=torch.int64),
         weight=torch.ones(rows),
         advantages=torch.zeros(rows),
+        state=numbers,
+        skills_shown=torch.zeros(rows, dtype=torch.bool),
+        views={}
+        if taught is None
+        else {name: View(taught, torch.ones_like(taught, dtype=torch.bool)) for name in config.learner.needs.views},
     )
 
 

@@ -39,10 +39,11 @@ class RolloutError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One episode to play: a task, and the group whose members share it."""
+    """One episode to play: a task, the group whose members share it, and whether the agent is shown the skills."""
 
     task_id: str
     group: int
+    show_skills: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ class RolloutSettings:
         env_id: Gymnasium id.
         sampling: How tokens are drawn.
         max_prompt_tokens: Budget of the student's prompt.
-        student_skills: Whether the acting prompt itself shows the skills (evaluation with skills on).
+        student_skills: Whether every acting prompt shows the skills (evaluation with skills on); an assignment can ask
+            for them by itself.
         teacher_prompts: Whether each turn also carries the teacher's prompt.
     """
 
@@ -152,7 +154,8 @@ def play(
         counts: Is added to.
         first: Number of the first episode, where a long list is played in parts.
     """
-    if context is None and (settings.student_skills or settings.teacher_prompts):
+    asked = settings.student_skills or settings.teacher_prompts or any(each.show_skills for each in assignments)
+    if context is None and asked:
         raise ValueError("the rollout settings ask for skills, but there is no privileged context to take them from")
     table = _Table(pool.host, backend, tokenizer, settings, context, seed)
     players = [_play(table, number, assignment) for number, assignment in enumerate(assignments, start=first)]
@@ -222,8 +225,9 @@ async def _play_once(
     counts, turns = RolloutCounts(), list[Turn]()
     answer: EnvTurn = await _Wait(Call("reset", assignment.task_id))
     skill_text, skill_ids = _skills(table.context, answer.info)
+    shown = table.settings.student_skills or assignment.show_skills
     while not (answer.terminated or answer.truncated):
-        message, student, teacher = _prompts(answer.info["prompt"], skill_text, table, counts)
+        prompt, message, student, teacher = _prompts(answer.info["prompt"], skill_text, table, counts, shown=shown)
         draws = draw_seed(table.seed, number, len(turns))
         request = Request(next(_numbers), student, table.settings.sampling, draws, conversation, message)
         completion: Completion = await _Wait(request)
@@ -234,10 +238,13 @@ async def _play_once(
                 teacher_prompt_ids=teacher,
                 completion=completion,
                 action=str(answer.info["action"]),
-                observation=answer.observation,
+                observation=answer.info["prompt"].observation,
                 reward=answer.reward,
                 is_valid=bool(answer.info["is_action_valid"]),
                 failure=answer.info["failure"],
+                seen=prompt.observation,
+                skills_shown=shown and bool(skill_text),
+                around_slot=prompt.around_slot(),
             )
         )
         counts.turns += 1
@@ -255,6 +262,7 @@ async def _play_once(
         score=float(answer.info["score"]),
         truncated=answer.truncated and not answer.terminated,
         skill_ids=skill_ids,
+        skill_text=skill_text,
     )
     return episode, counts
 
@@ -267,18 +275,20 @@ def _skills(context: PrivilegedContext | None, info: dict[str, Any]) -> tuple[st
 
 
 def _prompts(
-    prompt: Prompt, skill_text: str, table: _Table, counts: RolloutCounts
-) -> tuple[str, tuple[int, ...], tuple[int, ...] | None]:
-    """The student's prompt as text and ids, and the teacher's ids where asked for; what was cut is counted."""
+    prompt: Prompt, skill_text: str, table: _Table, counts: RolloutCounts, *, shown: bool
+) -> tuple[Prompt, str, tuple[int, ...], tuple[int, ...] | None]:
+    """The fitted prompt, the student's message and ids, and the teacher's ids where asked for.
+
+    What was cut is counted.
+    """
     settings, tokenizer = table.settings, table.tokenizer
     fitted = fit(prompt, budget_tokens=settings.max_prompt_tokens, count_tokens=tokenizer.count)
     counts.dropped_history += fitted.dropped_history
     counts.dropped_admissible += fitted.dropped_admissible
-    message = fitted.prompt.render(skill_text if settings.student_skills else "")
+    message = fitted.prompt.render(skill_text if shown else "")
     student = tokenizer.prompt_ids(message)
-    if not settings.teacher_prompts:
-        return message, student, None
-    return message, student, tokenizer.prompt_ids(fitted.prompt.render(skill_text))
+    teacher = tokenizer.prompt_ids(fitted.prompt.render(skill_text)) if settings.teacher_prompts else None
+    return fitted.prompt, message, student, teacher
 
 
 # ---- all episodes together -------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
-"""What moves in a run besides weights and optimizer: generators, the retriever's state, what was looked up."""
+"""What moves in a run besides weights and optimizer: generators, the retriever's state, signals."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,13 @@ from sdar_agents.teacher import PrivilegedContext
 from sdar_skills.retrievers.base import StatefulRetriever
 
 
-def capture_moving(context: PrivilegedContext | None) -> dict[str, Any]:
+def capture_moving(context: PrivilegedContext | None, signals: Mapping[str, float]) -> dict[str, Any]:
     """Plain values and tensors from which `restore_moving` brings a run back to this moment.
 
     The tasks of a step, the order of its rows and the seeds of its draws are functions of (seed, step), so the step's
     number is their whole state.
     """
-    state: dict[str, Any] = {"generators": capture_generators()}
+    state: dict[str, Any] = {"generators": capture_generators(), "signals": dict(signals)}
     if context is not None:
         state["context"] = context.state_dict()
         if isinstance(context.retriever, StatefulRetriever):
@@ -26,9 +27,12 @@ def capture_moving(context: PrivilegedContext | None) -> dict[str, Any]:
     return state
 
 
-def restore_moving(context: PrivilegedContext | None, state: dict[str, Any]) -> None:
+def restore_moving(context: PrivilegedContext | None, signals: dict[str, float], state: dict[str, Any]) -> None:
     """Bring a run back to the moment of `capture_moving`."""
     restore_generators(state["generators"])
+    signals.clear()
+    # Checkpoints of before there were signals have none.
+    signals.update(state.get("signals", {}))
     if context is not None and "context" in state:
         context.load_state_dict(state["context"])
         if isinstance(context.retriever, StatefulRetriever) and "retriever" in state:

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +26,7 @@ from sdar_agents.distributed import World, join_world, launched_size, local_devi
 from sdar_agents.env_hosts import EnvPool, check_env_workers, make_agent_env
 from sdar_agents.episode import Sampling
 from sdar_agents.files import write_text
+from sdar_agents.learners.base import ActingLearner
 from sdar_agents.machine import missing_devices
 from sdar_agents.memory_plan import check_memory
 from sdar_agents.packing import check_packing, packed_forward
@@ -62,6 +63,7 @@ class Run:
         skill_types: Skill id to task types, of the whole bank.
         train_ids, panel: What is trained and evaluated on.
         world: The processes that share the work.
+        signals: Running values of a learner that adapts, replaced after each step.
     """
 
     config: TrainConfig
@@ -81,6 +83,7 @@ class Run:
     train_ids: tuple[str, ...]
     panel: Panel
     world: World
+    signals: dict[str, float] = field(default_factory=dict)
 
 
 def set_up(config: TrainConfig, *, resume: bool) -> Run:
@@ -114,6 +117,10 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
     needs = config.learner.needs
     model, reference, teacher, tokenizer = load_weights_of_run(config, device)
     context, bank = make_context(config, tokenizer)
+    if context is None and isinstance(config.learner, ActingLearner):
+        raise ConfigError(
+            f"{learner_name(config.learner)} shows the agent skills, but --retriever none finds none: choose another"
+        )
     if context is None and needs.teacher != "none":
         context = PrivilegedContext(None, "", 1, config.max_skill_tokens, tokenizer.count)
     style = resolve_style(config.prompt_style, config.model, config.env)

@@ -36,6 +36,7 @@ from sdar_agents.distributed import (
 )
 from sdar_agents.episode import Episode
 from sdar_agents.evaluate import Evaluation, evaluate_policy
+from sdar_agents.learners.base import ActingLearner, AdaptingLearner
 from sdar_agents.policy import load_weights
 from sdar_agents.probe import probe_longest_rows
 from sdar_agents.rollout import Assignment, Rollout, RolloutCounts, RolloutError, RolloutSettings, joined, play
@@ -82,7 +83,7 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
         if start == 0:
             log.evaluation(0, evaluate(run))
         while step < config.steps and not stopping:
-            clock, moving = PhaseClock(), capture_moving(run.context)
+            clock, moving = PhaseClock(), capture_moving(run.context, run.signals)
             try:
                 collected = collect(run, step, clock)
             except Exception:
@@ -101,7 +102,7 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
             if last or step % config.eval_every == 0:
                 log.evaluation(step, evaluate(run))
             if last or step % config.checkpoint_every == 0 or stopping:
-                _save(run, step, capture_moving(run.context))
+                _save(run, step, capture_moving(run.context, run.signals))
         if stopping and step < config.steps:
             log.say(f"stopped after step {step} of {config.steps}; continue with --resume --run {config.run}")
     run.world.barrier()
@@ -174,7 +175,8 @@ def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: 
     run.backend.sleep()
     with clock.phase("score"):
         batch = scored(run, batch)
-    batch = run.config.learner.prepare(batch, step)
+    learner = run.config.learner
+    batch = learner.prepare(replace(batch, signals=dict(run.signals)), step)
     with clock.phase("update"):
         learned = update(run, batch, step, clock)
     with clock.phase("sync"):
@@ -183,10 +185,17 @@ def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: 
     if run.context is not None:
         run.context.learn(episodes)
     clock.seconds["update"] -= clock.seconds["teacher"]
-    return {
+    metrics = {
         **_episode_metrics(episodes, counts, run),
         **mismatch_metrics(batch, cap=run.config.importance_cap),
         **learned,
+    }
+    if isinstance(learner, AdaptingLearner):
+        signals = learner.observe(metrics, dict(run.signals))
+        run.signals.clear()
+        run.signals.update(signals)
+    return {
+        **metrics,
         **{f"seconds/{phase}": seconds for phase, seconds in clock.seconds.items()},
         "seconds/step": sum(clock.seconds.values()),
     }
@@ -202,7 +211,9 @@ def assignments_of_step(task_ids: Sequence[str], *, config: TrainConfig, step: i
         epoch, index = divmod(position, len(task_ids))
         order = np.random.default_rng([config.seed, epoch]).permutation(len(task_ids))
         chosen.append(task_ids[int(order[index])])
-    return [Assignment(task, group) for group, task in enumerate(chosen) for _ in range(config.group_size)]
+    learner, members = config.learner, range(config.group_size)
+    shown = [isinstance(learner, ActingLearner) and learner.shows_skills(step, member) for member in members]
+    return [Assignment(task, group, shown[member]) for group, task in enumerate(chosen) for member in members]
 
 
 def _episode_metrics(episodes: Sequence[Episode], counts: RolloutCounts, run: Run) -> dict[str, float]:
@@ -303,7 +314,7 @@ def _restore(run: Run) -> int:
     load_full_optimizer_state(run.model, run.optimizer, training["optimizer"])
     if "ema" in training and run.teacher is not None:
         load_full_model_state(run.teacher, training["ema"])
-    restore_moving(run.context, training["moving"])
+    restore_moving(run.context, run.signals, training["moving"])
     run.backend.load_weights(run.model)
     return checkpoint.step
 

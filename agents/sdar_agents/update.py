@@ -46,9 +46,16 @@ def scored(run: Run, batch: TurnBatch) -> TurnBatch:
 
     With the former come the importance weights: what the engine that drew the tokens said is compared with them.
     """
-    batch = replace(batch, old_logprobs=_logprobs(run, run.model, batch))
+    needs = run.config.learner.needs
+    old, entropy = _start_scores(run, run.model, batch, "student", entropy=needs.entropy_at_start)
+    batch = replace(batch, old_logprobs=old, old_entropy=entropy)
     if run.reference is not None:
-        batch = replace(batch, reference_logprobs=_logprobs(run, run.reference, batch))
+        batch = replace(batch, reference_logprobs=_start_scores(run, run.reference, batch, "student")[0])
+    if needs.teacher_at_start:
+        batch = replace(batch, teacher_logprobs=_start_scores(run, _known_teacher(run), batch, "teacher")[0])
+    for name in needs.views:
+        logprobs = _start_scores(run, _known_teacher(run), batch, name)[0]
+        batch = replace(batch, views={**batch.views, name: replace(batch.views[name], logprobs=logprobs)})
     return replace(batch, importance=_importance(run, batch))
 
 
@@ -195,15 +202,42 @@ def _teacher_scores(run: Run, batch: TurnBatch, counts: PackingCounts) -> TokenS
     return _score(run, run.teacher, batch, prompt, distribution=distribution, counts=counts)
 
 
+def _known_teacher(run: Run) -> Any:
+    if run.teacher is None:
+        raise ValueError(f"{run.learner} asks for a teacher's scores before the update but for no teacher (`needs`)")
+    return run.teacher
+
+
 @torch.no_grad()
-def _logprobs(run: Run, model: Any, batch: TurnBatch) -> torch.Tensor:
-    result = torch.zeros(batch.response_ids.shape)
+def _start_scores(
+    run: Run, model: Any, batch: TurnBatch, prompt: str, *, entropy: bool = False
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Log-probabilities, and entropies where asked for, of all rows before any update of the step, [N, R].
+
+    Args:
+        prompt: After which prompt: `student`, `teacher`, or the name of a view.
+    """
+    results = [torch.zeros(batch.response_ids.shape) for _ in range(1 + entropy)]
     for index, is_own in _own_chunks(run, model, batch):
         rows = batch.rows(index)
-        scores = _score(run, model, rows, (rows.prompt_ids, rows.prompt_mask))
+        scores = _score(run, model, rows, _prompt(rows, prompt), entropy=entropy)
         if is_own:
-            result[index, : rows.response_ids.shape[1]] = scores.logprobs.cpu() * rows.response_mask
-    return run.world.sum(result)
+            found = [scores.logprobs] if scores.entropy is None else [scores.logprobs, scores.entropy]
+            for result, values in zip(results, found, strict=True):
+                result[index, : rows.response_ids.shape[1]] = values.cpu() * rows.response_mask
+    summed = [run.world.sum(result) for result in results]
+    return summed[0], summed[1] if entropy else None
+
+
+def _prompt(batch: TurnBatch, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask of the student's, the teacher's or a view's prompts."""
+    if name == "student":
+        return batch.prompt_ids, batch.prompt_mask
+    if name == "teacher":
+        if batch.teacher_prompt_ids is None or batch.teacher_prompt_mask is None:
+            raise ValueError("the teacher is asked for, but the episodes were collected without teacher prompts")
+        return batch.teacher_prompt_ids, batch.teacher_prompt_mask
+    return batch.views[name].prompt_ids, batch.views[name].prompt_mask
 
 
 def _score(

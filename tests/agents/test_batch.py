@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sdar_agents.batch import TurnBatch, collate, pad_left, pad_right, token_mean
+from sdar_agents.batch import TurnBatch, View, collate, pad_left, pad_right, token_mean
 from sdar_agents.episode import Episode, Turn
 from tests.agents.toy_batches import episode, turn
 
@@ -92,14 +92,38 @@ def test_a_picked_row_holds_the_same_tokens(teacher: bool) -> None:
 
 
 def test_picking_rows_takes_every_field_along() -> None:
-    batch = replace(random_batch(5, teacher=True), reference_logprobs=torch.randn(5, 20)[:, :20])
-    batch = replace(batch, reference_logprobs=torch.randn(batch.response_ids.shape))
+    batch = random_batch(5, teacher=True)
+    of_tokens = ("reference_logprobs", "teacher_logprobs", "old_entropy", "token_advantages", "distill_weight")
+    batch = replace(
+        batch, signals={"trust": 0.5}, **{name: torch.randn(batch.response_ids.shape) for name in of_tokens}
+    )
+    prompt_ids, prompt_mask = pad_left([(1,) * length for length in (5, 2, 5, 1, 5)], PAD)
+    batch = replace(batch, views={"full": View(prompt_ids, prompt_mask, torch.randn(batch.response_ids.shape))})
     picked = batch.rows(torch.tensor([3, 1]))
     for field in fields(TurnBatch):
-        assert len(getattr(picked, field.name)) == 2, field.name
+        value = getattr(picked, field.name)
+        if isinstance(value, torch.Tensor):
+            assert len(value) == 2, field.name
     assert picked.group.tolist() == [3, 1]
-    assert picked.reference_logprobs is not None
-    assert picked.reference_logprobs.shape == picked.response_ids.shape
+    for name in of_tokens:
+        assert_close(getattr(picked, name), getattr(batch, name)[[3, 1], : picked.response_ids.shape[1]])
+    assert picked.views["full"].prompt_mask.tolist() == [[False, True], [True, True]]
+    assert picked.views["full"].logprobs is not None
+    assert picked.views["full"].logprobs.shape == picked.response_ids.shape
+    assert picked.signals == {"trust": 0.5}
+
+
+def test_turns_of_a_group_that_answer_one_observation_are_in_one_state() -> None:
+    seen = [replace(turn(), seen=text) for text in ("a door", "a wall", "a door")]
+    one, other = episode(*seen, group=0), episode(seen[0], group=1)
+    state = collate([one, other], pad_id=PAD).state.tolist()
+    assert state[0] == state[2]
+    assert len(set(state)) == 3
+
+
+def test_views_are_for_all_turns_or_none() -> None:
+    with pytest.raises(ValueError, match="other teacher views"):
+        collate([episode(replace(turn(), view_prompt_ids={"full": (1,)}), turn())], pad_id=PAD)
 
 
 @pytest.mark.parametrize("teacher", [False, True])

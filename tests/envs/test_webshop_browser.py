@@ -41,6 +41,7 @@ def is_ci() -> bool:
 
 try:
     from selenium import webdriver
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
@@ -171,7 +172,7 @@ class Person:
 def is_gone(element: WebElement) -> bool:
     try:
         element.is_enabled()
-    except Exception:
+    except StaleElementReferenceException:
         return True
     return False
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
@@ -21,12 +22,20 @@ class Needs:
         reference: Log-probabilities under the initial weights.
         entropy: The policy's entropy a token.
         distribution: The policy's whole next-token distribution.
+        teacher_at_start: The teacher's log-probabilities before any update of the step, for `prepare`
+            (`TurnBatch.teacher_logprobs`).
+        entropy_at_start: The policy's entropy before any update of the step, for `prepare` (`TurnBatch.old_entropy`).
+        views: Further prompts of the teacher, scored before any update of the step (`TurnBatch.views`); names of
+            `teacher_views.py`.
     """
 
     teacher: TeacherDetail = "none"
     reference: bool = False
     entropy: bool = False
     distribution: bool = False
+    teacher_at_start: bool = False
+    entropy_at_start: bool = False
+    views: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +78,19 @@ class Learner(Protocol):
 
     def loss(self, policy: TokenScores, teacher: TokenScores | None, batch: TurnBatch) -> LossOutput:
         """One micro-batch: gradient flows through `policy`; everything else is data."""
+
+
+@runtime_checkable
+class ActingLearner(Protocol):
+    """A learner that has some episodes played with the skills in the student's own prompt."""
+
+    def shows_skills(self, step: int, member: int) -> bool:
+        """Whether the `member`-th episode of each group (the first is 0) acts with skills in step `step`."""
+
+
+@runtime_checkable
+class AdaptingLearner(Protocol):
+    """A learner that carries running values from step to step; they are saved in checkpoints."""
+
+    def observe(self, metrics: Mapping[str, float], signals: Mapping[str, float]) -> dict[str, float]:
+        """The signals for the next step, after a step's metrics; before the first step there are none."""
