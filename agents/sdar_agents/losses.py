@@ -48,7 +48,7 @@ def clipped_policy_gradient(
     Args:
         logprobs: S, [N, R].
         old_logprobs: O, [N, R].
-        advantages: A of each row, [N].
+        advantages: A of each row, [N], or of each token, [N, R].
         clip_low, clip_high: Widths of the clip interval below and above 1.
         dual_clip: c, above 1; `inf` switches the bound off.
     """
@@ -245,9 +245,11 @@ def _a_token(function: str, **tensors: torch.Tensor) -> None:
 
 
 def _a_row(function: str, advantages: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
+    if advantages.shape == logprobs.shape and logprobs.ndim == 2:
+        return advantages.detach()
     if advantages.ndim != 1 or logprobs.ndim != 2 or len(advantages) != len(logprobs):
         shapes = _shapes({"advantages": advantages, "logprobs": logprobs})
-        raise ValueError(f"{function}: {shapes} must be [N] and [N, R]: one advantage a row")
+        raise ValueError(f"{function}: {shapes} must be [N] (one advantage a row) or [N, R], and [N, R]")
     return advantages.detach()[:, None]
 
 

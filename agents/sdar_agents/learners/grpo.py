@@ -68,12 +68,13 @@ class GRPO:
         logprobs = token_logprobs(policy, batch)
         old = token_logprobs(TokenScores(batch.old_logprobs), batch)
         clip = {"clip_low": self.clip_low, "clip_high": self.clip_high, "dual_clip": self.dual_clip}
-        token_loss = losses.clipped_policy_gradient(logprobs, old, batch.advantages, **clip)
+        advantages = batch.advantages if batch.token_advantages is None else batch.token_advantages
+        token_loss = losses.clipped_policy_gradient(logprobs, old, advantages, **clip)
         metrics = {
             "pg_loss": token_loss.detach(),
             "ppo_kl": losses.kl_k1(old, logprobs),
             "ratio": losses.probability_ratio(logprobs, old).detach(),
-            "clip_fraction": losses.clipped_tokens(logprobs, old, batch.advantages, **clip).float(),
+            "clip_fraction": losses.clipped_tokens(logprobs, old, advantages, **clip).float(),
         }
         if self.kl_coefficient > 0:
             reference = required(batch.reference_logprobs, "reference log-probabilities", "GRPO")
