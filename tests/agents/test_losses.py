@@ -328,6 +328,18 @@ def test_k1_and_k3_have_the_value_of_the_reverse_kl(
     assert_close(expected, losses.full_reverse_kl(student[None, None], teacher[None, None]).squeeze())
 
 
+def test_an_advantage_of_each_token_counts_for_that_token_alone() -> None:
+    # Ratio 1: -A of each token; equal advantages in a row are the advantage of the row.
+    advantages = torch.tensor([[2.0, -1.0, 0.5]])
+    loss = losses.clipped_policy_gradient(torch.zeros(1, 3), torch.zeros(1, 3), advantages, **CLIP)
+    assert_close(loss, -advantages)
+    logprobs = torch.tensor([[0.3, -0.3, 0.05], [0.3, -0.3, 0.05]])
+    row = torch.tensor([1.5, -0.5])
+    by_row = losses.clipped_policy_gradient(logprobs, torch.zeros(2, 3), row, **CLIP)
+    by_token = losses.clipped_policy_gradient(logprobs, torch.zeros(2, 3), row[:, None].expand(2, 3), **CLIP)
+    assert torch.equal(by_row, by_token)
+
+
 # Shapes
 
 
@@ -347,8 +359,9 @@ TOKENS, FEWER, ROW, DISTRIBUTION = torch.zeros(2, 3), torch.zeros(2, 2), torch.z
             r"gated_self_distillation: .*gate \[2, 1\] must have one shape",
         ),
         (
-            lambda: losses.clipped_policy_gradient(TOKENS, TOKENS, TOKENS, **CLIP),
-            r"advantages \[2, 3\] and logprobs \[2, 3\] must be \[N\] and \[N, R\]",
+            # One advantage a token is a form of its own, one for some of the tokens is not.
+            lambda: losses.clipped_policy_gradient(TOKENS, TOKENS, FEWER, **CLIP),
+            r"advantages \[2, 2\] and logprobs \[2, 3\] must be \[N\] \(one advantage a row\) or \[N, R\]",
         ),
         (
             lambda: losses.clipped_policy_gradient(TOKENS, TOKENS, torch.zeros(3), **CLIP),
