@@ -104,7 +104,7 @@ class TurnBatch:
             yield self.rows(index)
 
     def row_chunks(self, max_tokens: int) -> list[torch.Tensor]:
-        """Row numbers of micro-batches of at most `max_tokens` padded tokens (student's or teacher's, the longer).
+        """Row numbers of micro-batches of at most `max_tokens` padded tokens, those of the longest of a row's prompts.
 
         Rows are taken in order of length, so that little is padding. A single longer row still makes a micro-batch.
         """
@@ -125,14 +125,15 @@ class TurnBatch:
         return _mapped(self, lambda value: value.to(device))
 
     def row_lengths(self) -> torch.Tensor:
-        """Tokens of prompt (the longer of student's and teacher's) and response a row, [N]."""
+        """Tokens of prompt (the longest of student's, teacher's and views') and response a row, [N]."""
         return self._prompt_lengths() + self.response_mask.sum(1)
 
     def _prompt_lengths(self) -> torch.Tensor:
         prompt = self.prompt_mask.sum(1)
-        if self.teacher_prompt_mask is None:
-            return prompt
-        return torch.maximum(prompt, self.teacher_prompt_mask.sum(1))
+        teachers = [] if self.teacher_prompt_mask is None else [self.teacher_prompt_mask]
+        for mask in (*teachers, *(view.prompt_mask for view in self.views.values())):
+            prompt = torch.maximum(prompt, mask.sum(1))
+        return prompt
 
     def _trimmed(self) -> TurnBatch:
         prompt = int(self.prompt_mask.sum(1).max()) if len(self) else 0

@@ -87,6 +87,10 @@ class TrainConfig:
     """How many skills are retrieved for a task."""
     max_skill_tokens: int = 256
     """Budget of the skill text, on top of the prompt's; whole skills only."""
+    teacher_view: str = "skill"
+    """What the teacher's prompt shows: skill (what the retriever finds), full, oracle, placebo, pruned, hindsight."""
+    wrong_skills: float = 0.0
+    """Share of the tasks whose teacher is shown skills of other tasks only; for studies."""
     teacher: TeacherWeights = "live"
     """Weights of the teacher: the student's own of the moment, the initial ones, or their moving average."""
     teacher_decay: float = 0.95
@@ -145,6 +149,8 @@ class TrainConfig:
         for name in ("env_timeout_seconds", "importance_cap"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name)}")
+        if not 0.0 <= self.wrong_skills <= 1.0:
+            raise ConfigError(f"--wrong-skills must be in [0, 1], got {self.wrong_skills}")
         if not 0.0 <= self.teacher_decay < 1.0:
             raise ConfigError(f"--teacher-decay must be in [0, 1), got {self.teacher_decay}")
 

@@ -201,8 +201,8 @@ def scored_tokens(config: TrainConfig, vocabulary: int) -> int:
 
 
 def longest_row(config: TrainConfig) -> int:
-    """Tokens of the longest row that the settings allow: the teacher's prompt and the response."""
-    skills = config.max_skill_tokens if config.learner.needs.teacher != "none" else 0
+    """Tokens of the longest row that the settings allow: a teacher's prompt (of any view) and the response."""
+    skills = config.max_skill_tokens if config.learner.needs.has_teacher else 0
     return config.max_prompt_tokens + skills + config.max_response_tokens
 
 
@@ -281,8 +281,8 @@ def _vllm_share(config: TrainConfig) -> float:
 def _copies(config: TrainConfig) -> int:
     """Whole copies of the weights beside the trained ones; under adapters the initial weights need none."""
     needs = config.learner.needs
-    initial = int(needs.reference) + int(needs.teacher != "none" and config.teacher == "frozen")
-    average = int(needs.teacher != "none" and config.teacher == "ema")
+    initial = int(needs.reference) + int(needs.has_teacher and config.teacher == "frozen")
+    average = int(needs.has_teacher and config.teacher == "ema")
     return average + (initial if config.tuning == "full" else 0)
 
 

@@ -53,10 +53,11 @@ def longest_rows(run: Run, *, prompt: int, skills: int) -> TurnBatch:
     config = run.config
     response = config.max_response_tokens
     rows = max(1, config.microbatch_tokens // (prompt + skills + response))
-    has_teacher = config.learner.needs.teacher != "none"
+    needs = config.learner.needs
     vocabulary = len(run.tokenizer.tokenizer)
     student = _distinct(rows, prompt, first=0, vocabulary=vocabulary)
-    taught = _distinct(rows, prompt + skills, first=rows, vocabulary=vocabulary) if has_teacher else None
+    longest = _distinct(rows, prompt + skills, first=rows, vocabulary=vocabulary)
+    taught = longest if needs.teacher_prompts else None
     numbers = torch.arange(rows)
     return TurnBatch(
         prompt_ids=student,
@@ -81,9 +82,7 @@ def longest_rows(run: Run, *, prompt: int, skills: int) -> TurnBatch:
         advantages=torch.zeros(rows),
         state=numbers,
         skills_shown=torch.zeros(rows, dtype=torch.bool),
-        views={}
-        if taught is None
-        else {name: View(taught, torch.ones_like(taught, dtype=torch.bool)) for name in config.learner.needs.views},
+        views={name: View(longest, torch.ones_like(longest, dtype=torch.bool)) for name in needs.views},
     )
 
 
@@ -108,7 +107,7 @@ def _distinct(rows: int, length: int, *, first: int, vocabulary: int) -> torch.T
 
 
 def _skills(run: Run) -> int:
-    return run.config.max_skill_tokens if run.config.learner.needs.teacher != "none" else 0
+    return run.config.max_skill_tokens if run.config.learner.needs.has_teacher else 0
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

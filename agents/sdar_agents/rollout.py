@@ -10,15 +10,17 @@ import hashlib
 import itertools
 from collections import deque
 from collections.abc import Coroutine, Generator, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sdar_agents.backends.base import Backend, Request
 from sdar_agents.env_hosts import Call, EnvCrash, EnvHost, EnvPool, EnvTurn, TextEnvironment, make_agent_env
 from sdar_agents.episode import Completion, Episode, Sampling, Turn
 from sdar_agents.teacher import PrivilegedContext
+from sdar_agents.teacher_views import teacher_view
 from sdar_agents.tokens import ChatTokenizer
-from sdar_gym.prompts import Prompt, fit
+from sdar_gym.prompts import Prompt, fill_slot, fit
+from sdar_skills.rendering import Rendering
 
 __all__ = [
     "Assignment", "EnvPool", "EpisodeFailure", "Rollout", "RolloutCounts", "RolloutError", "RolloutSettings",
@@ -56,7 +58,8 @@ class RolloutSettings:
         max_prompt_tokens: Budget of the student's prompt.
         student_skills: Whether every acting prompt shows the skills (evaluation with skills on); an assignment can ask
             for them by itself.
-        teacher_prompts: Whether each turn also carries the teacher's prompt.
+        teacher_prompts: Whether each turn also carries the teacher's prompt, with the context's own view.
+        views: Further views (`teacher_views.py`) whose prompts each turn carries.
     """
 
     env_id: str
@@ -64,13 +67,15 @@ class RolloutSettings:
     max_prompt_tokens: int
     student_skills: bool = False
     teacher_prompts: bool = False
+    views: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class RolloutCounts:
     """What had to be cut or left out; reported with the metrics, so that nothing is lost in silence.
 
-    The first six are of the episodes that are returned.
+    The first seven are of the episodes that are returned. `dropped_skills` has the whole skills (of the view
+    `hindsight`: actions) that did not fit the budget, once for each prompt that lacks them.
     """
 
     turns: int = 0
@@ -78,6 +83,7 @@ class RolloutCounts:
     response_tokens: int = 0
     dropped_history: int = 0
     dropped_admissible: int = 0
+    dropped_skills: int = 0
     cut_responses: int = 0
     failed_episodes: int = 0
     dropped_groups: int = 0
@@ -154,20 +160,24 @@ def play(
         counts: Is added to.
         first: Number of the first episode, where a long list is played in parts.
     """
-    asked = settings.student_skills or settings.teacher_prompts or any(each.show_skills for each in assignments)
-    if context is None and asked:
+    shown = settings.student_skills or any(each.show_skills for each in assignments)
+    if context is None and (shown or settings.teacher_prompts or settings.views):
         raise ValueError("the rollout settings ask for skills, but there is no privileged context to take them from")
+    if context is not None and shown and teacher_view(context.view).before is None:
+        raise ValueError(f"the view {context.view!r} is known after the episode: an acting prompt cannot show it")
     table = _Table(pool.host, backend, tokenizer, settings, context, seed)
     players = [_play(table, number, assignment) for number, assignment in enumerate(assignments, start=first)]
     outcomes = _drive(players, table)
     failures = tuple(outcome for outcome in outcomes if isinstance(outcome, EpisodeFailure))
     broken = {failure.group for failure in failures}
     played = [o for o in outcomes if not isinstance(o, EpisodeFailure) and o[0].group not in broken]
+    total = RolloutCounts(failed_episodes=len(failures), dropped_groups=len(broken))
+    for _, own in played:
+        total.add(own)
+    episodes = _with_late_views([episode for episode, _ in played], table, total)
     if counts is not None:
-        counts.add(RolloutCounts(failed_episodes=len(failures), dropped_groups=len(broken)))
-        for _, own in played:
-            counts.add(own)
-    return Rollout(tuple(episode for episode, _ in played), failures)
+        counts.add(total)
+    return Rollout(tuple(episodes), failures)
 
 
 def draw_seed(name: str, episode: int, turn: int) -> int:
@@ -224,10 +234,13 @@ async def _play_once(
 ) -> tuple[Episode, RolloutCounts]:
     counts, turns = RolloutCounts(), list[Turn]()
     answer: EnvTurn = await _Wait(Call("reset", assignment.task_id))
-    skill_text, skill_ids = _skills(table.context, answer.info)
     shown = table.settings.student_skills or assignment.show_skills
+    skills, views = _skills(table, answer.info)
+    taught = [*views.values(), *([skills] if shown or table.settings.teacher_prompts else [])]
     while not (answer.terminated or answer.truncated):
-        prompt, message, student, teacher = _prompts(answer.info["prompt"], skill_text, table, counts, shown=shown)
+        prompt = _fitted(answer.info["prompt"], table, counts)
+        message = prompt.render(skills.text if shown else "")
+        student = table.tokenizer.prompt_ids(message)
         draws = draw_seed(table.seed, number, len(turns))
         request = Request(next(_numbers), student, table.settings.sampling, draws, conversation, message)
         completion: Completion = await _Wait(request)
@@ -235,7 +248,7 @@ async def _play_once(
         turns.append(
             Turn(
                 prompt_ids=student,
-                teacher_prompt_ids=teacher,
+                teacher_prompt_ids=_ids(table, prompt, skills) if table.settings.teacher_prompts else None,
                 completion=completion,
                 action=str(answer.info["action"]),
                 observation=answer.info["prompt"].observation,
@@ -243,13 +256,15 @@ async def _play_once(
                 is_valid=bool(answer.info["is_action_valid"]),
                 failure=answer.info["failure"],
                 seen=prompt.observation,
-                skills_shown=shown and bool(skill_text),
+                skills_shown=shown and bool(skills.text),
+                view_prompt_ids={name: _ids(table, prompt, view) for name, view in views.items()},
                 around_slot=prompt.around_slot(),
             )
         )
         counts.turns += 1
         counts.prompt_tokens += len(student)
         counts.response_tokens += len(completion.token_ids)
+        counts.dropped_skills += sum(len(rendering.dropped_ids) for rendering in taught)
         counts.cut_responses += not completion.stopped
     episode = Episode(
         env_id=table.settings.env_id,
@@ -261,34 +276,62 @@ async def _play_once(
         success=bool(answer.info["success"]),
         score=float(answer.info["score"]),
         truncated=answer.truncated and not answer.terminated,
-        skill_ids=skill_ids,
-        skill_text=skill_text,
+        skill_ids=skills.skill_ids,
+        skill_text=skills.text,
     )
     return episode, counts
 
 
-def _skills(context: PrivilegedContext | None, info: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+def _skills(table: _Table, info: dict[str, Any]) -> tuple[Rendering, dict[str, Rendering]]:
+    """What the teacher is shown of the task, by default and in further views; views known later are left empty."""
+    context = table.context
     if context is None:
-        return "", ()
-    rendering = context.lookup(task=str(info["task"]), task_type=str(info["task_type"]))
-    return rendering.text, tuple(rendering.skill_ids)
+        return Rendering("", (), 0, ()), {}
+    task = {name: str(info[name]) for name in ("task", "task_type", "task_id")}
+    return context.lookup(**task), {name: context.lookup(**task, view=name) for name in table.settings.views}
 
 
-def _prompts(
-    prompt: Prompt, skill_text: str, table: _Table, counts: RolloutCounts, *, shown: bool
-) -> tuple[Prompt, str, tuple[int, ...], tuple[int, ...] | None]:
-    """The fitted prompt, the student's message and ids, and the teacher's ids where asked for.
-
-    What was cut is counted.
-    """
-    settings, tokenizer = table.settings, table.tokenizer
-    fitted = fit(prompt, budget_tokens=settings.max_prompt_tokens, count_tokens=tokenizer.count)
+def _fitted(prompt: Prompt, table: _Table, counts: RolloutCounts) -> Prompt:
+    """The prompt cut to its budget; what was cut is counted."""
+    fitted = fit(prompt, budget_tokens=table.settings.max_prompt_tokens, count_tokens=table.tokenizer.count)
     counts.dropped_history += fitted.dropped_history
     counts.dropped_admissible += fitted.dropped_admissible
-    message = fitted.prompt.render(skill_text if shown else "")
-    student = tokenizer.prompt_ids(message)
-    teacher = tokenizer.prompt_ids(fitted.prompt.render(skill_text)) if settings.teacher_prompts else None
-    return fitted.prompt, message, student, teacher
+    return fitted.prompt
+
+
+def _ids(table: _Table, prompt: Prompt, skills: Rendering) -> tuple[int, ...]:
+    return table.tokenizer.prompt_ids(prompt.render(skills.text))
+
+
+def _with_late_views(episodes: Sequence[Episode], table: _Table, counts: RolloutCounts) -> list[Episode]:
+    """The episodes with the prompts of the views that are known only now; whole groups are here."""
+    context, settings = table.context, table.settings
+    late = [name for name in settings.views if teacher_view(name).after is not None]
+    is_default = context is not None and settings.teacher_prompts and teacher_view(context.view).after is not None
+    if context is None or not (late or is_default):
+        return list(episodes)
+    finished = []
+    for episode in episodes:
+        group = [other for other in episodes if other.group == episode.group]
+        for name in late:
+            view = context.look_back(episode, group, view=name)
+            episode = _with_view(episode, view, name, table, counts)
+        if is_default:
+            view = context.look_back(episode, group, view=context.view)
+            episode = replace(_with_view(episode, view, None, table, counts), skill_text=view.text)
+        finished.append(episode)
+    return finished
+
+
+def _with_view(episode: Episode, view: Rendering, name: str | None, table: _Table, counts: RolloutCounts) -> Episode:
+    """The episode with the prompts of a view: a further one by its name, or (None) the teacher's own."""
+    turns = []
+    for turn in episode.turns:
+        ids = table.tokenizer.prompt_ids(fill_slot(turn.around_slot, view.text))
+        own = {"teacher_prompt_ids": ids} if name is None else {"view_prompt_ids": {**turn.view_prompt_ids, name: ids}}
+        turns.append(replace(turn, **own))
+    counts.dropped_skills += len(view.dropped_ids) * len(turns)
+    return replace(episode, turns=tuple(turns))
 
 
 # ---- all episodes together -------------------------------------------------------------------------------

@@ -32,7 +32,9 @@ from sdar_agents.memory_plan import check_memory
 from sdar_agents.packing import check_packing, packed_forward
 from sdar_agents.policy import TINY, bundled_tiny, compute_dtype, frozen_copy, initial_weights, load_policy
 from sdar_agents.rollout import RolloutSettings
+from sdar_agents.task_skills import TaskSkills
 from sdar_agents.teacher import PrivilegedContext
+from sdar_agents.teacher_views import VIEWS, teacher_view
 from sdar_agents.tokens import ChatTokenizer
 from sdar_gym.errors import unknown
 from sdar_gym.prompts import COMPACT, TAGGED, PromptStyle, prompt_style
@@ -59,7 +61,7 @@ class Run:
         reference: The initial weights, if the learner wants a KL to them.
         teacher: The weights that score under the skills: the model itself, frozen or averaged; None if not needed.
         backend, pool, rollout: How episodes are played.
-        context: Where skills come from; None only with the retriever `none` and no teacher.
+        context: Where the teacher's views come from; None only with the retriever `none` and no teacher.
         skill_types: Skill id to task types, of the whole bank.
         train_ids, panel: What is trained and evaluated on.
         world: The processes that share the work.
@@ -117,12 +119,10 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
     needs = config.learner.needs
     model, reference, teacher, tokenizer = load_weights_of_run(config, device)
     context, bank = make_context(config, tokenizer)
-    if context is None and isinstance(config.learner, ActingLearner):
+    if isinstance(config.learner, ActingLearner) and (context is None or not context.shows_skills):
         raise ConfigError(
             f"{learner_name(config.learner)} shows the agent skills, but --retriever none finds none: choose another"
         )
-    if context is None and needs.teacher != "none":
-        context = PrivilegedContext(None, "", 1, config.max_skill_tokens, tokenizer.count)
     style = resolve_style(config.prompt_style, config.model, config.env)
     run = Run(
         config=config,
@@ -153,7 +153,8 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
             env_id=config.env,
             sampling=Sampling(temperature=config.temperature, max_tokens=config.max_response_tokens),
             max_prompt_tokens=config.max_prompt_tokens,
-            teacher_prompts=needs.teacher != "none",
+            teacher_prompts=needs.teacher_prompts,
+            views=needs.views,
         ),
         context=context,
         skill_types={skill.id: skill.task_types for skill in bank} if bank is not None else {},
@@ -211,6 +212,7 @@ def check_names(config: TrainConfig) -> None:
     if config.retriever not in RETRIEVERS and ":" not in config.retriever:
         raise ConfigError(unknown("retriever", config.retriever, RETRIEVERS))
     check_retriever(config)
+    check_views(config)
     check_backend(config.backend)
     if config.prompt_style != "auto":
         prompt_style(config.prompt_style)
@@ -231,6 +233,26 @@ def check_retriever(config: TrainConfig) -> dict[str, Any]:
             "choose among text and task_type"
         )
     return options
+
+
+def check_views(config: TrainConfig) -> None:
+    """Refuse views that do not exist, and settings under which a view would show nothing.
+
+    Raises:
+        ConfigError, ValueError: with what to change.
+    """
+    views = {name: teacher_view(name) for name in (config.teacher_view, *config.learner.needs.views)}
+    default = views[config.teacher_view]
+    if default.before is None and isinstance(config.learner, ActingLearner):
+        raise ConfigError(
+            f"{learner_name(config.learner)} shows the agent what the teacher sees, but --teacher-view "
+            f"{config.teacher_view} is known only after the episode: choose another view"
+        )
+    if config.wrong_skills > 0 and not any(view.can_be_wrong for view in views.values()):
+        able = ", ".join(name for name, view in VIEWS.items() if view.can_be_wrong)
+        raise ConfigError(f"--wrong-skills changes nothing in the view {config.teacher_view}: choose among {able}")
+    if config.wrong_skills > 0 and config.retriever == "none" and not default.needs_bank:
+        raise ConfigError("--wrong-skills makes no sense with --retriever none, which shows no skills: leave one out")
 
 
 def check_processes(config: TrainConfig) -> None:
@@ -415,13 +437,25 @@ def check_lengths(config: TrainConfig, model: Any) -> None:
 
 
 def make_context(config: TrainConfig, tokenizer: ChatTokenizer) -> tuple[PrivilegedContext | None, SkillBank | None]:
-    """The retriever over the bank, and the bank; both None if skills are switched off by `--retriever none`.
+    """Where the teacher's views come from, and the bank.
+
+    With `--retriever none` there is no retriever, and no bank unless a view looks into it; the context is None then
+    too, unless the learner has a teacher, whose prompt shows nothing or what the view makes of the episode.
 
     Raises:
-        ConfigError: an environment outside the suite without a bank.
+        ConfigError: an environment outside the suite without a bank, a bank in which the view would find nothing.
     """
-    if config.retriever == "none":
-        return None, None
+    needs = config.learner.needs
+    views = [teacher_view(name) for name in (config.teacher_view, *needs.views)]
+
+    def count(text: str) -> int:
+        return len(tokenizer.text_ids(text))
+
+    settings: dict[str, Any] = {"view": config.teacher_view, "wrong_share": config.wrong_skills, "seed": config.seed}
+    budget = config.max_skill_tokens
+    if config.retriever == "none" and not any(view.needs_bank for view in views):
+        has_context = needs.has_teacher or views[0].after is not None
+        return PrivilegedContext(None, "", 1, budget, count, **settings) if has_context else None, None
     family = SUITE[config.env].family if config.env in SUITE else None
     if config.bank is None and family is None:
         raise ConfigError(f"{config.env} is not of this suite, so name its skills: --bank FOLDER, or --retriever none")
@@ -429,17 +463,21 @@ def make_context(config: TrainConfig, tokenizer: ChatTokenizer) -> tuple[Privile
     if family is None:
         # A third party's bank is filed under one environment of its own.
         family = bank.envs[0]
-    bank.for_env(family)
-    options = retriever_options(config.retriever_options)
-    retriever = make_retriever(config.retriever, bank, seed=config.seed, embedder=config.embedder, options=options)
-    context = PrivilegedContext(
-        retriever, family, config.skills_per_task, config.max_skill_tokens, lambda text: len(tokenizer.text_ids(text))
-    )
-    return context, bank
+    options = env_options(config.env, config.data, config.env_options)
+    tasks = TaskSkills(bank.for_env(family), config.env, options, config.train_split)
+    if config.teacher_view == "pruned" and not tasks.general():
+        raise ConfigError("--teacher-view pruned shows general skills, and this bank has none: choose another view")
+    retriever = None
+    if config.retriever != "none":
+        settings_of_it = retriever_options(config.retriever_options)
+        retriever = make_retriever(
+            config.retriever, bank, seed=config.seed, embedder=config.embedder, options=settings_of_it
+        )
+    return PrivilegedContext(retriever, family, config.skills_per_task, budget, count, tasks, **settings), bank
 
 
 def _teacher(config: TrainConfig, model: Any) -> Any | None:
-    if config.learner.needs.teacher == "none":
+    if not config.learner.needs.has_teacher:
         return None
     if config.teacher == "live":
         return model

@@ -52,7 +52,7 @@ def task_queries(panel: Panel, env: gym.Env[Any, Any], *, source: Source, seed: 
             said otherwise.
         seed: Of the draws.
     """
-    own = _own_skills(panel.env_id)
+    own = own_skills_of(panel.env_id) or (lambda env: ())
     for task_id in panel.task_ids:
         observation, info = env.reset(options={"task": task_id})
         text, own_skills = str(info["task"]), own(text_env(env))
@@ -119,10 +119,11 @@ def _root(family: str) -> str:
     return family.partition("_")[0]
 
 
-def _own_skills(env_id: str) -> Callable[[TextEnv], tuple[str, ...]]:
+def own_skills_of(env_id: str) -> Callable[[TextEnv], tuple[str, ...]] | None:
+    """What names the skills of a running task (`SuiteEntry.own_skills`); None where tasks have none of their own."""
     place = SUITE[env_id].own_skills if env_id in SUITE else None
     if place is None:
-        return lambda env: ()
+        return None
     module, _, name = place.partition(":")
     return cast(Callable[[TextEnv], tuple[str, ...]], getattr(import_module(module), name))
 

@@ -117,11 +117,12 @@ def estimate_time(
     forward = rows * forward_flops(shape, student, work.response) / flops
     backward = 3.0 if config.activation_checkpointing else 2.0
     episodes = config.groups * config.group_size / world
-    with_teacher = needs.teacher != "none"
+    taught_pass = rows * forward_flops(shape, taught, work.response) / flops
+    at_start = needs.teacher_at_start + len(needs.views)
     seconds = {
         "rollout": _rollout_seconds(shape, work, speed, kind=kind, episodes=episodes),
-        "score": forward * (1 + needs.reference),
-        "teacher": rows * forward_flops(shape, taught, work.response) / flops if with_teacher else 0.0,
+        "score": forward * (1 + needs.reference) + taught_pass * at_start,
+        "teacher": taught_pass if needs.teacher != "none" else 0.0,
         "update": forward * (1 + backward),
     }
     panel = (config.eval_episodes or 100) / world

@@ -232,10 +232,12 @@ def _episode_metrics(episodes: Sequence[Episode], counts: RolloutCounts, run: Ru
         "cut_responses": counts.cut_responses / turns,
         "dropped_history": counts.dropped_history / turns,
         "dropped_admissible": counts.dropped_admissible / turns,
+        "dropped_skills": counts.dropped_skills / turns,
         "failed_episodes": float(counts.failed_episodes),
         "dropped_groups": float(counts.dropped_groups),
         "skills_dropped": float(run.context.dropped_skills if run.context else 0),
         "skill_matches_type": sum(_saw_own_skill(episode, run) for episode in episodes) / n,
+        "wrong_skills": sum(run.context.is_wrong(episode.task_id) for episode in episodes) / n if run.context else 0.0,
     }
 
 
@@ -247,7 +249,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     """Success on the frozen panel: as the student acts, and with the skills in its prompt."""
     bare = _evaluation(run, skills=False)
     results = {"panel_hash": bare.panel_hash, **_numbers(bare)}
-    if run.context is not None and run.context.retriever is not None:
+    if run.context is not None and run.context.shows_skills:
         shown = _evaluation(run, skills=True)
         results |= {"skills_success_rate": shown.success_rate, "skills_interval": list(shown.interval)}
     return results
@@ -256,7 +258,8 @@ def evaluate(run: Run) -> dict[str, Any]:
 def _evaluation(run: Run, *, skills: bool) -> Evaluation:
     sampling = replace(run.rollout.sampling, temperature=run.config.eval_temperature)
     with _generating(run):
-        return _panel_result(run, replace(run.rollout, sampling=sampling, student_skills=skills, teacher_prompts=False))
+        bare = replace(run.rollout, sampling=sampling, student_skills=skills, teacher_prompts=False, views=())
+        return _panel_result(run, bare)
 
 
 def _panel_result(run: Run, settings: RolloutSettings) -> Evaluation:

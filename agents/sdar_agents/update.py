@@ -195,11 +195,12 @@ def _scores(run: Run, model: Any, batch: TurnBatch, counts: PackingCounts) -> To
 
 @torch.no_grad()
 def _teacher_scores(run: Run, batch: TurnBatch, counts: PackingCounts) -> TokenScores | None:
-    if run.teacher is None or batch.teacher_prompt_ids is None or batch.teacher_prompt_mask is None:
+    needs = run.config.learner.needs
+    if needs.teacher == "none" or batch.teacher_prompt_ids is None or batch.teacher_prompt_mask is None:
         return None
     prompt = (batch.teacher_prompt_ids, batch.teacher_prompt_mask)
-    distribution = run.config.learner.needs.teacher == "distribution"
-    return _score(run, run.teacher, batch, prompt, distribution=distribution, counts=counts)
+    distribution = needs.teacher == "distribution"
+    return _score(run, _known_teacher(run), batch, prompt, distribution=distribution, counts=counts)
 
 
 def _known_teacher(run: Run) -> Any:

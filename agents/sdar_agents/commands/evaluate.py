@@ -174,6 +174,7 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
     if env_id == config.env:
         data, env_options = options.data or config.data, options.env_options or config.env_options
         options = replace(options, data=data, env_options=env_options)
+    config = replace(config, data=options.data, env_options=options.env_options)
     panel, settings = _panel(env_id, options)
     device = resolve_device(config.device)
     dtype = str(compute_dtype(config.dtype, device)).removeprefix("torch.")
@@ -182,8 +183,11 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
     )
     style = resolve_style(config.prompt_style, config.model, config.env)
     context = make_context(config, tokenizer)[0] if options.skills else None
-    if options.skills and context is None:
-        raise ValueError("--skills shows retrieved skills, but the retriever is `none`: add --retriever dense")
+    if options.skills and (context is None or not context.shows_skills):
+        raise ValueError(
+            f"--skills shows what the teacher sees, but with the retriever {config.retriever!r} and the view "
+            f"{config.teacher_view!r} that is nothing before an episode: add --retriever dense"
+        )
     if context is not None and is_run and keeps_retriever and env_id == read_config(folder).env:
         _restore_retriever(context, folder)
     pool = EnvPool(

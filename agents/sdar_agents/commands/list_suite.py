@@ -16,7 +16,7 @@ from sdar_skills.retrievers import RETRIEVERS
 
 @dataclass(frozen=True, slots=True)
 class ListOptions:
-    """Show what there is: environments, learners, retrievers, skill banks, presets."""
+    """Show what there is: environments, learners, retrievers, teacher views, skill banks, presets."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -24,6 +24,7 @@ def run(arguments: Sequence[str]) -> None:
     parse(ListOptions, arguments, command="list")
     from sdar_agents.config import PRESETS
     from sdar_agents.learners import LEARNERS
+    from sdar_agents.teacher_views import VIEWS
 
     console = Console()
     environments = Table("environment", "what", "evaluated on", "turns", box=None, header_style="bold")
@@ -34,6 +35,7 @@ def run(arguments: Sequence[str]) -> None:
     others = Table("kind", "names", box=None, header_style="bold")
     others.add_row("learners", ", ".join(LEARNERS))
     others.add_row("retrievers", ", ".join(RETRIEVERS))
+    others.add_row("teacher views", "; ".join(f"{name} ({view.summary})" for name, view in VIEWS.items()))
     others.add_row("skill banks", ", ".join(bundled_banks()))
     others.add_row("presets", "; ".join(f"{name} ({preset.summary})" for name, preset in PRESETS.items()))
     console.print()

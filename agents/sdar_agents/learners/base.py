@@ -37,6 +37,16 @@ class Needs:
     entropy_at_start: bool = False
     views: tuple[str, ...] = ()
 
+    @property
+    def has_teacher(self) -> bool:
+        """Whether a teacher scores anything: in the updates, at the start of the step, or after a further view."""
+        return self.teacher != "none" or self.teacher_at_start or bool(self.views)
+
+    @property
+    def teacher_prompts(self) -> bool:
+        """Whether anything is scored after the teacher's own prompt, beside those of further views."""
+        return self.teacher != "none" or self.teacher_at_start
+
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
