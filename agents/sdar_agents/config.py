@@ -16,7 +16,10 @@ from sdar_agents.learners.sdar import SDAR
 from sdar_agents.policy import TINY
 from sdar_gym.errors import unknown
 
-TeacherWeights = Literal["live", "frozen", "ema"]
+TEACHERS = ("current", "step_start", "ema", "reference")
+"""Names of a teacher's weights; anything else is the place of a model."""
+FORMER_TEACHERS = {"live": "current", "frozen": "reference"}
+"""Names that runs and scripts of before say."""
 
 
 class ConfigError(ValueError):
@@ -91,8 +94,10 @@ class TrainConfig:
     """What the teacher's prompt shows: skill (what the retriever finds), full, oracle, placebo, pruned, hindsight."""
     wrong_skills: float = 0.0
     """Share of the tasks whose teacher is shown skills of other tasks only; for studies."""
-    teacher: TeacherWeights = "live"
-    """Weights of the teacher: the student's own of the moment, the initial ones, or their moving average."""
+    teacher: str = "current"
+    """Weights of the teacher: current (the student's of the moment), step_start (those before the step's first update),
+    ema (their moving average), reference (the initial ones), or another model with the same tokenizer: a folder or hub
+    id."""
     teacher_decay: float = 0.95
     """Per optimizer update, for --teacher ema."""
 
@@ -136,6 +141,7 @@ class TrainConfig:
     """Checkpoints of steps that this number divides are kept for good, besides the newest."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "teacher", FORMER_TEACHERS.get(self.teacher, self.teacher))
         for name in ("steps", "groups", "group_size", "minibatches", "microbatch_tokens", "max_prompt_tokens",
                      "max_response_tokens", "skills_per_task", "max_skill_tokens", "eval_episodes", "eval_every",
                      "checkpoint_every", "keep_checkpoints", "keep_every"):  # fmt: skip

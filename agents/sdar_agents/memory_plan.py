@@ -13,6 +13,7 @@ from sdar_agents.config import ConfigError, TrainConfig
 from sdar_agents.machine import device_memory
 from sdar_agents.packing import LOGITS_AT_ONCE
 from sdar_agents.policy import TINY, LoraSettings, ModelError, bundled_tiny, compute_dtype
+from sdar_agents.teacher_weights import teacher_kind
 
 Phase = Literal["always", "rollout", "update"]
 GIB = 2**30
@@ -128,7 +129,13 @@ def model_shape(model: str, *, dtype: str = "auto", device: str = "cpu") -> Mode
 
 
 def plan_memory(
-    config: TrainConfig, shape: ModelShape, *, device: str, device_bytes: int, world: int = 1
+    config: TrainConfig,
+    shape: ModelShape,
+    *,
+    device: str,
+    device_bytes: int,
+    world: int = 1,
+    teacher: ModelShape | None = None,
 ) -> MemoryPlan:
     """Bytes on each device.
 
@@ -138,6 +145,7 @@ def plan_memory(
     Args:
         device_bytes: Memory of one GPU, of which vLLM reserves a share.
         world: Processes, one a GPU.
+        teacher: Of a teacher that is another model (`external_teacher`).
     """
     trainable, full = shape.trainable(config.tuning), config.tuning == "full"
     kept = 4 if full else shape.bytes_per_weight
@@ -147,6 +155,7 @@ def plan_memory(
         Item("adapters", 0 if full else 4 * trainable // world, "always", f"rank {LoraSettings().rank}, float32"),
         Item("optimizer", 8 * trainable // world, "always", f"AdamW: two float32 moments of {trainable:,}"),
         Item("reference, teacher", _copies(config) * weights // world, "always", "copies that do not train with it"),
+        Item("external teacher", _held(teacher) // world, "always", f"{config.teacher}, in what layers compute in"),
         Item("process", PROCESS_BYTES["cuda" if device.startswith("cuda") else "cpu"], "always", "torch, context"),
         Item("gradients", 4 * trainable // world, "update", f"of {trainable:,}, float32"),
     ]
@@ -157,6 +166,17 @@ def plan_memory(
             whole = shape.parameters * shape.bytes_per_weight
             items.append(Item("gathered weights", whole, "rollout", "all layers in whole, to generate with"))
     return MemoryPlan((*items, *_update_items(config, shape), *_rollout_items(config, shape, device_bytes, world)))
+
+
+def external_teacher(config: TrainConfig, *, device: str) -> ModelShape | None:
+    """The shape of a teacher that is another model; None where it is none.
+
+    Raises:
+        ModelError: its config cannot be read.
+    """
+    if teacher_kind(config) != "external":
+        return None
+    return model_shape(config.teacher, dtype=config.dtype, device=device)
 
 
 def activation_bytes(shape: ModelShape, tokens: int, *, checkpointing: bool) -> int:
@@ -221,11 +241,12 @@ def check_memory(config: TrainConfig, *, device: str, world: int = 1) -> None:
     """
     try:
         shape = model_shape(config.model, dtype=config.dtype, device=device)
+        teacher = external_teacher(config, device=device)
     except ModelError:
         # Loading the model says it better, a moment later.
         return
     total, _ = device_memory(device)
-    plan = plan_memory(config, shape, device=device, device_bytes=total, world=world)
+    plan = plan_memory(config, shape, device=device, device_bytes=total, world=world, teacher=teacher)
     if plan.fixed > total:
         raise ConfigError(too_large(config, shape, plan, have=total, need=plan.fixed, what="in all"))
 
@@ -280,10 +301,14 @@ def _vllm_share(config: TrainConfig) -> float:
 
 def _copies(config: TrainConfig) -> int:
     """Whole copies of the weights beside the trained ones; under adapters the initial weights need none."""
-    needs = config.learner.needs
-    initial = int(needs.reference) + int(needs.has_teacher and config.teacher == "frozen")
-    average = int(needs.has_teacher and config.teacher == "ema")
-    return average + (initial if config.tuning == "full" else 0)
+    kind = teacher_kind(config)
+    initial = int(config.learner.needs.reference) + int(kind == "initial")
+    return int(kind in ("average", "snapshot")) + (initial if config.tuning == "full" else 0)
+
+
+def _held(shape: ModelShape | None) -> int:
+    """Bytes of weights that are never trained."""
+    return 0 if shape is None else shape.parameters * shape.bytes_per_weight
 
 
 def _config_source(model: str) -> str:

@@ -158,6 +158,14 @@ def frozen_copy(model: Any) -> Any:
 
 
 @torch.no_grad()
+def take_over(copy: Any, model: Any) -> None:
+    """Make a frozen copy equal to the model again; of adapters alone, where only they are trained."""
+    for own, now in zip(copy.parameters(), model.parameters(), strict=True):
+        if now.requires_grad:
+            own.copy_(now)
+
+
+@torch.no_grad()
 def move_towards(average: Any, model: Any, decay: float) -> None:
     """Exponential moving average: average <- decay * average + (1 - decay) * model."""
     for slow, fast in zip(average.parameters(), model.parameters(), strict=True):

@@ -30,11 +30,12 @@ from sdar_agents.learners.base import ActingLearner
 from sdar_agents.machine import missing_devices
 from sdar_agents.memory_plan import check_memory
 from sdar_agents.packing import check_packing, packed_forward
-from sdar_agents.policy import TINY, bundled_tiny, compute_dtype, frozen_copy, initial_weights, load_policy
+from sdar_agents.policy import TINY, bundled_tiny, compute_dtype, initial_weights, load_policy
 from sdar_agents.rollout import RolloutSettings
 from sdar_agents.task_skills import TaskSkills
 from sdar_agents.teacher import PrivilegedContext
 from sdar_agents.teacher_views import VIEWS, teacher_view
+from sdar_agents.teacher_weights import check_teacher, make_teacher, teacher_kind
 from sdar_agents.tokens import ChatTokenizer
 from sdar_gym.errors import unknown
 from sdar_gym.prompts import COMPACT, TAGGED, PromptStyle, prompt_style
@@ -59,7 +60,8 @@ class Run:
         config, folder, learner: The settings, where results go, the learner's registry name.
         model, tokenizer, device: What is trained; `optimizer` owns its trainable weights.
         reference: The initial weights, if the learner wants a KL to them.
-        teacher: The weights that score under the skills: the model itself, frozen or averaged; None if not needed.
+        teacher: The weights that score under the skills (`teacher_weights.py`): the model itself, a copy of some moment
+            or an average of it, or another model; None if not needed.
         backend, pool, rollout: How episodes are played.
         context: Where the teacher's views come from; None only with the retriever `none` and no teacher.
         skill_types: Skill id to task types, of the whole bank.
@@ -182,11 +184,14 @@ def load_weights_of_run(config: TrainConfig, device: str) -> tuple[Any, Any | No
         tuning=config.tuning,
         seed=config.seed,
     )
-    check_lengths(config, model)
-    if config.packing == "tree":
-        check_packing(model)
+    check_lengths(config, model, config.model)
     reference = initial_weights(model) if config.learner.needs.reference else None
-    teacher = _teacher(config, model)
+    teacher = make_teacher(config, model, tokenizer, device)
+    if teacher_kind(config) == "external":
+        check_lengths(config, teacher, config.teacher)
+    if config.packing == "tree":
+        for each in (model, *([teacher] if teacher_kind(config) == "external" else [])):
+            check_packing(each)
     if launched_size() > 1 or (trained_whole and compute != torch.float32):
         # Copies are cut like what they are copies of; the base under adapters, or the model itself, is no copy.
         copies = [copy for copy in (reference, teacher) if isinstance(copy, torch.nn.Module) and copy is not model]
@@ -213,6 +218,7 @@ def check_names(config: TrainConfig) -> None:
         raise ConfigError(unknown("retriever", config.retriever, RETRIEVERS))
     check_retriever(config)
     check_views(config)
+    check_teacher(config)
     check_backend(config.backend)
     if config.prompt_style != "auto":
         prompt_style(config.prompt_style)
@@ -420,8 +426,8 @@ def resolve_style(name: str, model: str, env_id: str | None = None) -> PromptSty
     return COMPACT if model == TINY else TAGGED
 
 
-def check_lengths(config: TrainConfig, model: Any) -> None:
-    """Refuse budgets that the model's context cannot hold.
+def check_lengths(config: TrainConfig, model: Any, name: str) -> None:
+    """Refuse budgets that the context of a model, of this name, cannot hold.
 
     Raises:
         ConfigError: with the numbers.
@@ -431,7 +437,7 @@ def check_lengths(config: TrainConfig, model: Any) -> None:
     if context is not None and needed > context:
         raise ConfigError(
             f"prompt {config.max_prompt_tokens} + skills {config.max_skill_tokens} + response "
-            f"{config.max_response_tokens} = {needed} tokens, but {config.model} has a context of {context}: "
+            f"{config.max_response_tokens} = {needed} tokens, but {name} has a context of {context}: "
             "lower --max-prompt-tokens, --max-skill-tokens or --max-response-tokens"
         )
 
@@ -474,16 +480,6 @@ def make_context(config: TrainConfig, tokenizer: ChatTokenizer) -> tuple[Privile
             config.retriever, bank, seed=config.seed, embedder=config.embedder, options=settings_of_it
         )
     return PrivilegedContext(retriever, family, config.skills_per_task, budget, count, tasks, **settings), bank
-
-
-def _teacher(config: TrainConfig, model: Any) -> Any | None:
-    if not config.learner.needs.has_teacher:
-        return None
-    if config.teacher == "live":
-        return model
-    if config.teacher == "ema":
-        return frozen_copy(model)
-    return initial_weights(model)
 
 
 def write_config(run: Run, bank: SkillBank | None) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from sdar_agents.config import TrainConfig
 from sdar_agents.machine import Speed
 from sdar_agents.memory_plan import ModelShape
+from sdar_agents.teacher_weights import scores_once
 from sdar_agents.tokens import ChatTokenizer
 from sdar_gym.prompts import HistoryPrompt, Prompt, PromptStyle, PromptTooLongError, fit
 from sdar_gym.registration import make
@@ -118,11 +119,11 @@ def estimate_time(
     backward = 3.0 if config.activation_checkpointing else 2.0
     episodes = config.groups * config.group_size / world
     taught_pass = rows * forward_flops(shape, taught, work.response) / flops
-    at_start = needs.teacher_at_start + len(needs.views)
+    at_start = (needs.teacher_at_start or scores_once(config)) + len(needs.views)
     seconds = {
         "rollout": _rollout_seconds(shape, work, speed, kind=kind, episodes=episodes),
         "score": forward * (1 + needs.reference) + taught_pass * at_start,
-        "teacher": taught_pass if needs.teacher != "none" else 0.0,
+        "teacher": 0.0 if needs.teacher == "none" or scores_once(config) else taught_pass,
         "update": forward * (1 + backward),
     }
     panel = (config.eval_episodes or 100) / world

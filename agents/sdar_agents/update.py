@@ -20,8 +20,9 @@ from sdar_agents.distributed import World, recomputed_activations
 from sdar_agents.importance import importance_weights
 from sdar_agents.learners.base import LossOutput, TokenScores
 from sdar_agents.packing import PackingCounts, score_packed, tree_chunks
-from sdar_agents.policy import move_towards, score
+from sdar_agents.policy import move_towards, score, take_over
 from sdar_agents.setup import Run
+from sdar_agents.teacher_weights import scores_once, teacher_kind
 
 
 @dataclass(slots=True)
@@ -42,16 +43,18 @@ class PhaseClock:
 
 
 def scored(run: Run, batch: TurnBatch) -> TurnBatch:
-    """The rows with log-probabilities under the weights of the moment and, if the learner wants them, the reference.
+    """The rows with log-probabilities under the weights of the moment and, if asked for, the reference and the teacher.
 
-    With the former come the importance weights: what the engine that drew the tokens said is compared with them.
+    With the first come the importance weights: what the engine that drew the tokens said is compared with them.
     """
     needs = run.config.learner.needs
+    if teacher_kind(run.config) == "snapshot":
+        take_over(_known_teacher(run), run.model)
     old, entropy = _start_scores(run, run.model, batch, "student", entropy=needs.entropy_at_start)
     batch = replace(batch, old_logprobs=old, old_entropy=entropy)
     if run.reference is not None:
         batch = replace(batch, reference_logprobs=_start_scores(run, run.reference, batch, "student")[0])
-    if needs.teacher_at_start:
+    if needs.teacher_at_start or scores_once(run.config):
         batch = replace(batch, teacher_logprobs=_start_scores(run, _known_teacher(run), batch, "teacher")[0])
     for name in needs.views:
         logprobs = _start_scores(run, _known_teacher(run), batch, name)[0]
@@ -64,7 +67,7 @@ def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str
 
     The mean is over the tokens of each whole minibatch, so its division into micro-batches, and those among processes,
     cannot change the gradient. The teacher is scored here, beside the student, with the weights that `config.teacher`
-    names.
+    names; under `step_start` its scores of before the first update stand in.
     """
     config, record = run.config, _Record(clock)
     sums: dict[str, float] = defaultdict(float)
@@ -198,6 +201,8 @@ def _teacher_scores(run: Run, batch: TurnBatch, counts: PackingCounts) -> TokenS
     needs = run.config.learner.needs
     if needs.teacher == "none" or batch.teacher_prompt_ids is None or batch.teacher_prompt_mask is None:
         return None
+    if scores_once(run.config):
+        return TokenScores(_known_scores(batch.teacher_logprobs))
     prompt = (batch.teacher_prompt_ids, batch.teacher_prompt_mask)
     distribution = needs.teacher == "distribution"
     return _score(run, _known_teacher(run), batch, prompt, distribution=distribution, counts=counts)
@@ -207,6 +212,12 @@ def _known_teacher(run: Run) -> Any:
     if run.teacher is None:
         raise ValueError(f"{run.learner} asks for a teacher's scores before the update but for no teacher (`needs`)")
     return run.teacher
+
+
+def _known_scores(logprobs: torch.Tensor | None) -> torch.Tensor:
+    if logprobs is None:
+        raise ValueError("the teacher of the step's start was not scored: rows go through `scored` before an update")
+    return logprobs
 
 
 @torch.no_grad()

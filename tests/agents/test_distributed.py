@@ -20,6 +20,7 @@ from sdar_agents.batch import collate
 from sdar_agents.checkpoint import latest_checkpoint
 from sdar_agents.config import TrainConfig, to_json
 from sdar_agents.distributed import ALONE, World, WorldError, layers, local_device, recomputed_activations
+from sdar_agents.learners import SDAR
 from sdar_agents.policy import load_policy
 from sdar_agents.run_log import read_metrics
 from sdar_agents.setup import set_up
@@ -76,13 +77,29 @@ def assert_same_run(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tuning", "packing"),
-    [("full", "tree"), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("lora", "tree"), ("full", "none")))],
+    ("tuning", "packing", "teacher"),
+    [
+        ("full", "tree", "ema"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("lora", "tree", "reference"),
+                ("full", "none", "ema"),
+                ("full", "tree", "snapshot"),
+                ("full", "tree", "external"),
+            )
+        ),
+    ],
 )
-def test_two_processes_train_as_one(tuning: str, packing: str, number_line_config: MakeConfig, tmp_path: Path) -> None:
-    # Three groups for two processes, and an averaged teacher: nothing divides evenly, everything is sharded.
-    settings: dict[str, Any] = {"groups": 3, "teacher": "ema" if tuning == "full" else "frozen", "tuning": tuning}
-    settings["packing"] = packing
+def test_two_processes_train_as_one(
+    tuning: str, packing: str, teacher: str, number_line_config: MakeConfig, tmp_path: Path
+) -> None:
+    # Three groups for two processes, and a teacher in copy: nothing divides evenly, everything is sharded.
+    settings: dict[str, Any] = {"groups": 3, "teacher": teacher, "tuning": tuning, "packing": packing}
+    if teacher == "snapshot":
+        settings |= {"teacher": "step_start", "learner": SDAR(form="full_reverse_kl", weight=0.1)}
+    if teacher == "external":
+        settings["teacher"] = number_line_config("sdar").model
     settings |= {"minibatches": 2, "learning_rate": LEARNING_RATE}
     one = number_line_config("sdar", steps=2, run=str(tmp_path / "one"), **settings)
     two = replace(one, run=str(tmp_path / "two"), activation_checkpointing=True)
@@ -132,7 +149,7 @@ def test_shares_are_contiguous_whole_and_even() -> None:
 
 def test_bfloat16_computes_but_float32_is_trained(number_line_config: MakeConfig) -> None:
     # One unit in the last place of a bfloat16 weight of 0.05 is 2e-4: an update of 1e-6 would be lost.
-    settings: dict[str, Any] = {"learning_rate": 1e-6, "teacher": "frozen"}
+    settings: dict[str, Any] = {"learning_rate": 1e-6, "teacher": "reference"}
     half = set_up(number_line_config("sdar", dtype="bfloat16", **settings), resume=False)
     full = set_up(replace(half.config, dtype="float32", run=half.config.run + "-full"), resume=False)
     rollout, _ = collect(half, 0, PhaseClock())

@@ -92,11 +92,16 @@ def test_adapters_are_float32_and_nothing_else_is_trained() -> None:
     [
         (GRPO(kl_coefficient=0.0), "frozen", "full", 0),
         (GRPO(kl_coefficient=0.1), "live", "full", 1),
-        (SDAR(rl=GRPO(kl_coefficient=0.1)), "live", "full", 1),
-        (SDAR(rl=GRPO(kl_coefficient=0.1)), "frozen", "full", 2),
+        (SDAR(rl=GRPO(kl_coefficient=0.1)), "current", "full", 1),
+        (SDAR(rl=GRPO(kl_coefficient=0.1)), "step_start", "full", 1),
+        # Whole distributions of a step cannot be kept: the weights are.
+        (SDAR(rl=GRPO(kl_coefficient=0.1), form="full_js"), "step_start", "full", 2),
+        (SDAR(rl=GRPO(kl_coefficient=0.1), form="full_js"), "step_start", "lora", 1),
+        (SDAR(rl=GRPO(kl_coefficient=0.1)), "some/model", "full", 1),
+        (SDAR(rl=GRPO(kl_coefficient=0.1)), "reference", "full", 2),
         (SDAR(rl=GRPO(kl_coefficient=0.0)), "ema", "full", 1),
         # The initial weights lie under the adapters; an average needs a copy all the same.
-        (SDAR(rl=GRPO(kl_coefficient=0.1)), "frozen", "lora", 0),
+        (SDAR(rl=GRPO(kl_coefficient=0.1)), "reference", "lora", 0),
         (SDAR(rl=GRPO(kl_coefficient=0.1)), "ema", "lora", 1),
     ],
 )
@@ -105,6 +110,15 @@ def test_copies_of_the_weights_are_those_that_the_learner_needs(
 ) -> None:
     config = replace(CONFIG, learner=learner, teacher=teacher, tuning=tuning)
     assert sizes(config)["reference, teacher"] == copies * (4000 if tuning == "full" else 2000)
+
+
+def test_another_model_as_teacher_is_held_in_what_layers_compute_in_and_sharded() -> None:
+    config = replace(CONFIG, learner=SDAR(), teacher="some/model")
+    other = replace(SHAPE, parameters=3000)
+    # Two bytes a weight, where trained weights have four.
+    assert sizes(config, teacher=other)["external teacher"] == 6000
+    assert sizes(replace(config, groups=8), teacher=other, world=4)["external teacher"] == 1500
+    assert sizes(config)["external teacher"] == 0
 
 
 def test_sharding_divides_weights_and_optimizer_but_not_activations() -> None:

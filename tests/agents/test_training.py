@@ -77,7 +77,7 @@ def test_two_equal_runs_are_equal_to_the_bit(number_line_config: MakeConfig, tmp
     assert timeless(one.run) == timeless(two.run)
 
 
-@pytest.mark.parametrize("teacher", ["live", "ema"])
+@pytest.mark.parametrize("teacher", ["current", "step_start", "ema"])
 def test_a_resumed_run_ends_where_an_unbroken_one_does(
     teacher: str, number_line_config: MakeConfig, tmp_path: Path
 ) -> None:
@@ -246,8 +246,8 @@ def test_an_update_takes_whole_trajectories_and_about_as_many_rows(
         assert [part.tolist() for part in parts] != [part.tolist() for part in other]
 
 
-def test_a_frozen_teacher_stays_where_the_run_began(number_line_config: MakeConfig) -> None:
-    config = number_line_config("sdar", steps=1, teacher="frozen")
+def test_a_reference_teacher_stays_where_the_run_began(number_line_config: MakeConfig) -> None:
+    config = number_line_config("sdar", steps=1, teacher="reference")
     run = set_up(config, resume=False)
     start = {name: value.clone() for name, value in run.model.state_dict().items()}
     train_step(run, 0)

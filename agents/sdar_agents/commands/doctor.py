@@ -64,7 +64,7 @@ def run(arguments: Sequence[str]) -> None:
 def _examine(config: TrainConfig, machine: Machine, world: int, console: Console, report: dict[str, Any]) -> str | None:
     """Print plan and estimate, fill the report; what does not fit, or None."""
     from sdar_agents.machine import device_memory
-    from sdar_agents.memory_plan import model_shape, plan_memory, too_large
+    from sdar_agents.memory_plan import external_teacher, model_shape, plan_memory, too_large
     from sdar_agents.setup import check_names, resolve_device
 
     check_names(config)
@@ -73,7 +73,8 @@ def _examine(config: TrainConfig, machine: Machine, world: int, console: Console
     device = resolve_device(config.device)
     shape = model_shape(config.model, dtype=config.dtype, device=device)
     total, free = device_memory(device)
-    plan = plan_memory(config, shape, device=device, device_bytes=total, world=world)
+    teacher = external_teacher(config, device=device)
+    plan = plan_memory(config, shape, device=device, device_bytes=total, world=world, teacher=teacher)
     console.print()
     console.print(_plan_table(config, shape, plan, device=device, free=free, total=total, world=world))
     report["model"] = dataclasses.asdict(shape)
