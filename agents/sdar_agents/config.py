@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from sdar_agents.learners import LEARNERS, learner_class
 from sdar_agents.learners.base import Learner
@@ -299,9 +299,11 @@ def _build(kind: Any, values: dict[str, Any]) -> Any:
     for key in values:
         if key not in fields:
             raise ConfigError(unknown(f"{kind.__name__} setting", key, fields))
+    hints = get_type_hints(kind)
     nested = {
-        # The backbone is the only dataclass inside a learner.
-        key: _build(GRPO, value) if key == "rl" and isinstance(value, dict) else _frozen(value)
+        key: _build(hints[key], value)
+        if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict)
+        else _frozen(value)
         for key, value in values.items()
     }
     try:

@@ -158,6 +158,7 @@ def plan_memory(
         Item("external teacher", _held(teacher) // world, "always", f"{config.teacher}, in what layers compute in"),
         Item("process", PROCESS_BYTES["cuda" if device.startswith("cuda") else "cpu"], "always", "torch, context"),
         Item("gradients", 4 * trainable // world, "update", f"of {trainable:,}, float32"),
+        Item("gradient probe", _probed(config, trainable) // world, "update", "a second set, compared with the first"),
     ]
     if world > 1 or (full and shape.bytes_per_weight < kept):
         layer = 2 * (shape.parameters - shape.embeddings) // shape.layers * shape.bytes_per_weight
@@ -304,6 +305,10 @@ def _copies(config: TrainConfig) -> int:
     kind = teacher_kind(config)
     initial = int(config.learner.needs.reference) + int(kind == "initial")
     return int(kind in ("average", "snapshot")) + (initial if config.tuning == "full" else 0)
+
+
+def _probed(config: TrainConfig, trainable: int) -> int:
+    return 4 * trainable if config.learner.needs.gradient_probe else 0
 
 
 def _held(shape: ModelShape | None) -> int:

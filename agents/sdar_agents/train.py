@@ -36,6 +36,7 @@ from sdar_agents.distributed import (
 )
 from sdar_agents.episode import Episode
 from sdar_agents.evaluate import Evaluation, evaluate_policy
+from sdar_agents.gradient_probe import probe_gradients
 from sdar_agents.learners.base import ActingLearner, AdaptingLearner
 from sdar_agents.policy import load_weights
 from sdar_agents.probe import probe_longest_rows
@@ -177,6 +178,10 @@ def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: 
         batch = scored(run, batch)
     learner = run.config.learner
     batch = learner.prepare(replace(batch, signals=dict(run.signals)), step)
+    probed: dict[str, float] = {}
+    if learner.needs.gradient_probe:
+        with clock.phase("probe"):
+            probed = probe_gradients(run, batch, step)
     with clock.phase("update"):
         learned = update(run, batch, step, clock)
     with clock.phase("sync"):
@@ -189,6 +194,7 @@ def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: 
         **_episode_metrics(episodes, counts, run),
         **mismatch_metrics(batch, cap=run.config.importance_cap),
         **learned,
+        **probed,
     }
     if isinstance(learner, AdaptingLearner):
         signals = learner.observe(metrics, dict(run.signals))

@@ -77,7 +77,7 @@ def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str
         minibatch = batch.rows(rows)
         total = float(minibatch.token_weight.sum())
         tokens += total
-        for micro in _micro_batches(run, minibatch):
+        for micro in micro_batches(run, minibatch):
             micro = micro.to(run.device)
             output = backward(run, micro, total, record)
             for name, values in {"loss": output.token_loss.detach(), **output.token_metrics}.items():
@@ -114,15 +114,26 @@ class _Record:
 def backward(run: Run, micro: TurnBatch, total: float, record: _Record | None = None) -> LossOutput:
     """Add a micro-batch's gradient, of which the whole minibatch has `total` token weight; the learner's answer."""
     record = record or _Record()
-    with record.clock.phase("teacher"):
-        teacher = _teacher_scores(run, micro, record.teacher)
+    teacher = teacher_scores(run, micro, record)
     with recomputed_activations(run.model, enabled=run.config.activation_checkpointing):
-        policy = _scores(run, run.model, micro, record.student)
-        output = run.config.learner.loss(policy, teacher, micro)
+        output = loss_of(run, micro, teacher, record)
         loss = token_mean(output.token_loss * micro.importance, micro.token_weight, total)
         # Sharded gradients are averaged over the processes, where a sum is meant.
         (loss * run.world.size).backward()  # type: ignore[no-untyped-call]
     return output
+
+
+def teacher_scores(run: Run, micro: TurnBatch, record: _Record | None = None) -> TokenScores | None:
+    """What the teacher says of a micro-batch; None if the learner does not ask."""
+    record = record or _Record()
+    with record.clock.phase("teacher"):
+        return _teacher_scores(run, micro, record.teacher)
+
+
+def loss_of(run: Run, micro: TurnBatch, teacher: TokenScores | None, record: _Record | None = None) -> LossOutput:
+    """The learner's answer for a micro-batch, with a graph for its gradient."""
+    record = record or _Record()
+    return run.config.learner.loss(_scores(run, run.model, micro, record.student), teacher, micro)
 
 
 def minibatch_rows(batch: TurnBatch, *, config: TrainConfig, step: int) -> list[torch.Tensor]:
@@ -142,7 +153,7 @@ def minibatch_rows(batch: TurnBatch, *, config: TrainConfig, step: int) -> list[
     return [torch.from_numpy(np.flatnonzero(rows)) for rows in chosen if rows.any()]
 
 
-def _micro_batches(run: Run, batch: TurnBatch) -> Iterator[TurnBatch]:
+def micro_batches(run: Run, batch: TurnBatch) -> Iterator[TurnBatch]:
     """This process's micro-batches of a batch that every process holds.
 
     All have equally many, because passes through a sharded model are collective; where that leaves one over, it is a

@@ -21,6 +21,7 @@ from sdar_agents.checkpoint import latest_checkpoint
 from sdar_agents.config import TrainConfig, to_json
 from sdar_agents.distributed import ALONE, World, WorldError, layers, local_device, recomputed_activations
 from sdar_agents.learners import SDAR
+from sdar_agents.learners.adapting import Adaptation
 from sdar_agents.policy import load_policy
 from sdar_agents.run_log import read_metrics
 from sdar_agents.setup import set_up
@@ -103,6 +104,20 @@ def test_two_processes_train_as_one(
     settings |= {"minibatches": 2, "learning_rate": LEARNING_RATE}
     one = number_line_config("sdar", steps=2, run=str(tmp_path / "one"), **settings)
     two = replace(one, run=str(tmp_path / "two"), activation_checkpointing=True)
+    train(one, console=QUIET)
+    finished = torchrun(two)
+    assert finished.returncode == 0, finished.stderr[:6000]
+    assert_same_run(one.run, two.run)
+
+
+@pytest.mark.slow
+def test_two_processes_probe_the_gradients_of_one(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    # Two groups are a micro-batch of one process, or one each of two: the probe sees all rows either way.
+    adapt = Adaptation(gap_unit="running", gradient_share=0.2, trust="group", memory=0.5)
+    settings: dict[str, Any] = {"groups": 2, "steps": 2, "minibatches": 1, "microbatch_tokens": 100_000}
+    settings |= {"learner": SDAR(weight=0.1, adapt=adapt), "learning_rate": LEARNING_RATE}
+    one = number_line_config("sdar", run=str(tmp_path / "one"), **settings)
+    two = replace(one, run=str(tmp_path / "two"))
     train(one, console=QUIET)
     finished = torchrun(two)
     assert finished.returncode == 0, finished.stderr[:6000]

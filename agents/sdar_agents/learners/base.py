@@ -27,6 +27,7 @@ class Needs:
         entropy_at_start: The policy's entropy before any update of the step, for `prepare` (`TurnBatch.old_entropy`).
         views: Further prompts of the teacher, scored before any update of the step (`TurnBatch.views`); names of
             `teacher_views.py`.
+        gradient_probe: The norms of the two gradients of the loss once a step (`gradient_probe.py`), as metrics.
     """
 
     teacher: TeacherDetail = "none"
@@ -36,6 +37,7 @@ class Needs:
     teacher_at_start: bool = False
     entropy_at_start: bool = False
     views: tuple[str, ...] = ()
+    gradient_probe: bool = False
 
     @property
     def has_teacher(self) -> bool:
@@ -70,10 +72,12 @@ class LossOutput:
     Attributes:
         token_loss: [N, R], to be minimised; what stands under the mask counts.
         token_metrics: Detached [N, R] tensors, logged as token means under the same mask.
+        token_distill: The part of `token_loss` that teaches, its weight included, [N, R]; None where nothing does.
     """
 
     token_loss: torch.Tensor
     token_metrics: dict[str, torch.Tensor] = field(default_factory=dict)
+    token_distill: torch.Tensor | None = None
 
 
 class Learner(Protocol):

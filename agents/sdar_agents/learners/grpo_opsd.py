@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -9,6 +10,7 @@ import torch
 
 from sdar_agents import losses
 from sdar_agents.batch import TurnBatch
+from sdar_agents.learners.adapting import Adaptation
 from sdar_agents.learners.base import LossOutput, Needs, TokenScores
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.inputs import check_choice, check_range, required_teacher, token_logprobs
@@ -38,21 +40,29 @@ class GRPOOPSD:
     """What is minimised beside it; `official` has no teacher signal in its gradient."""
     weight: float = 0.01
     """Weight of the divergence, the paper's lambda; 0 is GRPO."""
+    adapt: Adaptation = field(default_factory=Adaptation)
+    """What changes as the run goes on: a schedule of the weight, the weight by gradient norms, trust; off."""
 
     def __post_init__(self) -> None:
         """Refuse values that would train something else than what they say."""
         check_choice("divergence", self.divergence, Divergence)
         check_range("weight", self.weight, low=0.0)
+        self.adapt.check(weight=self.weight, has_gap_gate=False)
 
     @property
     def needs(self) -> Needs:
         """Those of the reinforcement learning part and the teacher; distributions for a `full_` divergence."""
         full = self.divergence in FULL_DIVERGENCES
-        return replace(self.rl.needs, teacher="distribution" if full else "logprobs", distribution=full)
+        needs = replace(self.rl.needs, teacher="distribution" if full else "logprobs", distribution=full)
+        return self.adapt.needs(needs)
 
     def prepare(self, batch: TurnBatch, step: int) -> TurnBatch:
-        """As GRPO."""
-        return self.rl.prepare(batch, step)
+        """As GRPO, and what adapts."""
+        return self.adapt.prepare(self.rl.prepare(batch, step), step)
+
+    def observe(self, metrics: Mapping[str, float], signals: Mapping[str, float]) -> dict[str, float]:
+        """The running values of what adapts."""
+        return self.adapt.observe(metrics, signals, weight=self.weight)
 
     def loss(self, policy: TokenScores, teacher: TokenScores | None, batch: TurnBatch) -> LossOutput:
         """One micro-batch."""
@@ -68,4 +78,6 @@ class GRPOOPSD:
         else:
             distill = full_divergence(self.divergence, policy, teacher, learner="GRPO+OPSD")
         metrics = teaching_metrics(logprobs, teacher_logprobs, distill)
-        return LossOutput(rl.token_loss + self.weight * distill, rl.token_metrics | metrics)
+        metrics |= self.adapt.metrics(metrics["gap"], batch, weight=self.weight)
+        taught = self.adapt.weighted(distill, batch, weight=self.weight)
+        return LossOutput(rl.token_loss + taught, rl.token_metrics | metrics, taught)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -9,6 +10,7 @@ import torch
 
 from sdar_agents import losses
 from sdar_agents.batch import TurnBatch
+from sdar_agents.learners.adapting import Adaptation
 from sdar_agents.learners.base import LossOutput, Needs, TokenScores
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.inputs import check_choice, check_range, required, required_teacher, token_logprobs
@@ -41,6 +43,8 @@ class SDAR:
     """Weight of the distillation, the paper's lambda; 0 is GRPO."""
     form: Form = "sampled"
     """What the gate multiplies: the sampled token's T - S, or an exact divergence over the vocabulary."""
+    adapt: Adaptation = field(default_factory=Adaptation)
+    """What changes as the run goes on: schedules, the gap's unit, the weight by gradient norms, trust; off."""
 
     def __post_init__(self) -> None:
         """Refuse values that would train something else than what they say."""
@@ -48,6 +52,7 @@ class SDAR:
         check_choice("form", self.form, Form)
         check_range("gate_sharpness", self.gate_sharpness, low=0.0)
         check_range("weight", self.weight, low=0.0)
+        self.adapt.check(weight=self.weight, has_gap_gate=self.gate != "entropy")
         if self.gate == "centred_gap" and self.form != "sampled":
             raise ValueError(
                 f"gate 'centred_gap' is negative on rejected tokens and would push the student *away* from the "
@@ -58,16 +63,21 @@ class SDAR:
     def needs(self) -> Needs:
         """Those of the reinforcement learning part and the teacher; entropy and distributions where chosen."""
         full = self.form in FULL_DIVERGENCES
-        return replace(
+        needs = replace(
             self.rl.needs,
             teacher="distribution" if full else "logprobs",
             distribution=full,
             entropy=self.rl.needs.entropy or self.gate in ("entropy", "soft_or"),
         )
+        return self.adapt.needs(needs)
 
     def prepare(self, batch: TurnBatch, step: int) -> TurnBatch:
-        """As GRPO."""
-        return self.rl.prepare(batch, step)
+        """As GRPO, and what adapts."""
+        return self.adapt.prepare(self.rl.prepare(batch, step), step)
+
+    def observe(self, metrics: Mapping[str, float], signals: Mapping[str, float]) -> dict[str, float]:
+        """The running values of what adapts."""
+        return self.adapt.observe(metrics, signals, weight=self.weight)
 
     def loss(self, policy: TokenScores, teacher: TokenScores | None, batch: TurnBatch) -> LossOutput:
         """One micro-batch. The gate follows the current student; the teacher is whatever the loop scored with."""
@@ -75,7 +85,9 @@ class SDAR:
         teacher = required_teacher(teacher, "SDAR")
         logprobs = token_logprobs(policy, batch)
         teacher_logprobs = token_logprobs(teacher, batch)
-        gate = self._gate(losses.teacher_gap(logprobs, teacher_logprobs), policy.entropy)
+        gap = losses.teacher_gap(logprobs, teacher_logprobs)
+        sharpness = self.adapt.sharpness_now(batch, self.gate_sharpness)
+        gate = self._gate(self.adapt.gap(gap, batch), policy.entropy, sharpness)
         if self.form == "sampled":
             distill = losses.gated_self_distillation(logprobs, teacher_logprobs, gate)
         else:
@@ -86,14 +98,16 @@ class SDAR:
             "gate": gate,
             "gate_active": (gate > neutral).float(),
         }
-        return LossOutput(rl.token_loss + self.weight * distill, rl.token_metrics | metrics)
+        metrics |= self.adapt.metrics(gap, batch, weight=self.weight)
+        taught = self.adapt.weighted(distill, batch, weight=self.weight)
+        return LossOutput(rl.token_loss + taught, rl.token_metrics | metrics, taught)
 
-    def _gate(self, gap: torch.Tensor, entropy: torch.Tensor | None) -> torch.Tensor:
+    def _gate(self, gap: torch.Tensor, entropy: torch.Tensor | None, sharpness: float) -> torch.Tensor:
         if self.gate == "gap":
-            return losses.gap_gate(gap, sharpness=self.gate_sharpness)
+            return losses.gap_gate(gap, sharpness=sharpness)
         if self.gate == "centred_gap":
-            return losses.centred_gap_gate(gap, sharpness=self.gate_sharpness)
+            return losses.centred_gap_gate(gap, sharpness=sharpness)
         entropy = required(entropy, "the policy's entropy", f"SDAR with gate {self.gate!r}")
         if self.gate == "entropy":
-            return losses.entropy_gate(entropy, sharpness=self.gate_sharpness)
-        return losses.soft_or_gate(gap, entropy, sharpness=self.gate_sharpness)
+            return losses.entropy_gate(entropy, sharpness=sharpness)
+        return losses.soft_or_gate(gap, entropy, sharpness=sharpness)
