@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import stats
 
-from sdar_agents.bench.statistics import Components, normal_quantile
+from sdar_agents.bench.statistics import Components, errors_and_degrees, normal_quantile
 
 MOST = 10_000_000
 """Nobody plays more episodes; an effect that needs more cannot be seen."""
+_DRAWS = 20_000
 
 
 class PowerError(ValueError):
@@ -121,7 +123,11 @@ def difference_components(
 
 
 def power(effect: float, parts: Components, *, seeds: int, tasks: int, level: float) -> float:
-    """Probability that the t test of `bench report` finds a difference: Student's t, not central.
+    """Probability that the test of `bench report` finds a difference, for normal values.
+
+    The test is made on 20,000 draws of what it looks at: the mean and the three mean squares, which are independent of
+    one another, the latter multiples of chi-squared numbers. A formula would have to leave out how its degrees of
+    freedom are found. The draws are the same at each call; they are right to .006.
 
     Args:
         effect: The true difference.
@@ -129,16 +135,16 @@ def power(effect: float, parts: Components, *, seeds: int, tasks: int, level: fl
         seeds, tasks: At least two of each.
         level: Of the two-sided test.
     """
-    of_seeds = parts.rest + tasks * parts.seeds
-    of_tasks = parts.rest + seeds * parts.tasks
-    total = of_seeds + of_tasks - parts.rest
-    degrees = total**2 / (
-        of_seeds**2 / (seeds - 1) + of_tasks**2 / (tasks - 1) + parts.rest**2 / ((seeds - 1) * (tasks - 1))
+    draws = np.random.default_rng(0)
+    means = draws.standard_normal(_DRAWS)
+    expected = (parts.rest + tasks * parts.seeds, parts.rest + seeds * parts.tasks, parts.rest)
+    degrees_of = (seeds - 1, tasks - 1, (seeds - 1) * (tasks - 1))
+    of_seeds, of_tasks, rest = (
+        value * draws.chisquare(degrees, _DRAWS) / degrees for value, degrees in zip(expected, degrees_of, strict=True)
     )
-    error = math.sqrt(total / (seeds * tasks))
-    critical = float(stats.t.ppf(1.0 - level / 2.0, degrees))
-    away = abs(effect) / error
-    return float(stats.nct.sf(critical, degrees, away) + stats.nct.cdf(-critical, degrees, away))
+    errors, degrees = errors_and_degrees(of_seeds, of_tasks, rest, seeds=seeds, tasks=tasks)
+    means = abs(effect) + means * math.sqrt((expected[0] + expected[1] - expected[2]) / (seeds * tasks))
+    return float((2.0 * stats.t.sf(np.abs(means) / errors, degrees) < level).mean())
 
 
 def tasks_needed(claim: Claim, parts: Components, seeds: int) -> int | None:
@@ -153,8 +159,8 @@ def seeds_needed(claim: Claim, parts: Components, tasks: int) -> int | None:
 
 def detectable_effect(parts: Components, *, seeds: int, tasks: int, level: float, wanted: float) -> float:
     """The smallest difference that so many seeds and tasks find with the wanted power; may be above 1."""
-    low, high = 0.0, 100.0
-    for _ in range(60):
+    low, high = 0.0, 10.0
+    for _ in range(30):
         middle = (low + high) / 2.0
         if power(middle, parts, seeds=seeds, tasks=tasks, level=level) < wanted:
             low = middle

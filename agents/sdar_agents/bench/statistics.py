@@ -43,7 +43,7 @@ class Spread:
     """A mean, its standard error over new seeds and new tasks, and how well that error is known.
 
     Attributes:
-        degrees: Of freedom, after Satterthwaite (1946): few where few seeds decide the error.
+        degrees: Of freedom: few where few seeds decide the error.
     """
 
     mean: float
@@ -89,6 +89,11 @@ def spread(values: Table) -> Spread:
     is never taken to be less than either part gives alone, nor less than 1 / (T sqrt(S)): a table without any variation
     does not prove that there is none.
 
+    The degrees of freedom are Satterthwaite's, but never more than 2 (S - 1): two or three seeds can look alike by
+    chance, and the error would be taken for better known than it is. In simulations (rates that differ by .1 between
+    seeds, 200 tasks) this takes the false findings of two seeds from .10 to .04; where seeds do not differ, it widens
+    intervals by up to a fifth for two seeds, and by a twentieth for five.
+
     Args:
         values: [S, T], at least one seed and two tasks.
     """
@@ -101,14 +106,18 @@ def spread(values: Table) -> Spread:
         error = float(values.std(ddof=1)) / math.sqrt(n_tasks)
         return Spread(mean, max(error, floor), n_tasks - 1.0)
     of_seeds, of_tasks, rest = _mean_squares(values)
-    total = max(of_seeds + of_tasks - rest, of_seeds, of_tasks)
-    error = math.sqrt(total / (n_seeds * n_tasks))
-    if error <= floor:
-        return Spread(mean, floor, n_seeds - 1.0)
-    degrees = total**2 / (
-        of_seeds**2 / (n_seeds - 1) + of_tasks**2 / (n_tasks - 1) + rest**2 / ((n_seeds - 1) * (n_tasks - 1))
-    )
-    return Spread(mean, error, max(1.0, degrees))
+    errors, degrees = errors_and_degrees(*map(np.array, (of_seeds, of_tasks, rest)), seeds=n_seeds, tasks=n_tasks)
+    error = float(errors)
+    return Spread(mean, error, float(degrees)) if error > floor else Spread(mean, floor, n_seeds - 1.0)
+
+
+def errors_and_degrees(of_seeds: Table, of_tasks: Table, rest: Table, *, seeds: int, tasks: int) -> tuple[Table, Table]:
+    """Standard errors of means and their degrees of freedom, from mean squares of any one shape; see `spread`."""
+    total = np.maximum(of_seeds + of_tasks - rest, np.maximum(of_seeds, of_tasks))
+    known = of_seeds**2 / (seeds - 1) + of_tasks**2 / (tasks - 1) + rest**2 / ((seeds - 1) * (tasks - 1))
+    most = 2.0 * (seeds - 1)
+    degrees = np.clip(np.divide(total**2, known, out=np.full_like(known, most), where=known > 0.0), 1.0, most)
+    return np.sqrt(total / (seeds * tasks)), degrees
 
 
 def estimate(
@@ -122,10 +131,11 @@ def estimate(
     """The mean of a table with its interval: a crossed bootstrap, at the width that few seeds call for.
 
     Seeds and tasks are drawn anew, each with replacement, as often as there are (the pigeonhole bootstrap, Owen 2007).
-    Of two to five seeds such an interval is far too narrow, since the drawn seeds vary less than new ones would; so the
-    bootstrap decides how the interval divides about the mean, and its width is Student's: 2 t error, with the
-    error and the degrees of freedom of `spread`. Where all values are 0 or all are 1 (of such bounds), it is Wilson's
-    for as many episodes as there are tasks.
+    Where few seeds decide, the interval of such draws is too narrow, since they vary less than new seeds would (with
+    rates that differ by .1 between seeds, that of 2 seeds covers .70, of 3 .83, of 5 .90); where the single episode
+    decides, it is too wide. So the bootstrap says how the interval divides about the mean, and its width is Student's:
+    2 t error, with the error and the degrees of freedom of `spread`. Where all values are 0 or all are 1 (of such
+    bounds), it is Wilson's for as many episodes as there are tasks.
 
     Args:
         values: [S, T]: a row a seed, a column a task.
