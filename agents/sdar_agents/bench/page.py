@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -26,16 +26,19 @@ def _parts(report: Mapping[str, Any]) -> Iterator[str]:
         yield from _verdicts(report)
     for name, environment in report["environments"].items():
         yield from _environment(name, environment, report["question"])
-    if any(row["by_length"] for row in report["comparisons"]):
+    lengths = list(tables.length_difference_tables(report))
+    if lengths:
         yield "<h2>Does a difference hold for longer tasks?</h2>"
-        yield table(*tables.length_difference_table(report))
-        yield soft("Tasks by the number of turns that the environment's oracle needs. No verdict rests on these parts.")
+        for words, heads, rows in lengths:
+            yield f"<h3>{escape(words.capitalize())}</h3>" + table(heads, rows)
+        yield soft("Over 10 is every length from 11 turns on. No verdict rests on these parts.")
     yield "<h2>How these numbers are made</h2>"
     yield soft(
         "Intervals cover new training seeds and new tasks: both are resampled crosswise, and the width is Student's, "
         "so that few seeds give wide intervals. IQM is the mean of the middle half of the seeds. The area is the mean "
         "height of the learning curve. Pairs are compared on the same seeds and tasks; verdicts are after Holm's "
-        "correction for all pairs of a metric. docs/bench.md defines every number."
+        "correction for all pairs of a metric, while each interval is of its pair alone: it may leave out 0 where the "
+        "verdict is `not distinguishable`. docs/bench.md defines every number."
     )
     yield listing(report["question"])
 
@@ -53,20 +56,23 @@ def _warnings(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _verdicts(report: Mapping[str, Any]) -> Iterator[str]:
     yield "<h2>Which learner is better?</h2>"
-    for metric in dict.fromkeys(row["metric"] for row in report["comparisons"]):
+    for metric, heads, cells in tables.comparison_tables(report):
         rows = [row for row in report["comparisons"] if row["metric"] == metric and row["difference"] is not None]
-        if not rows:
-            continue
-        several = len(report["environments"]) > 1
-        labels = {
-            f"{row['first']} − {row['second']}" + (f", {row['environment']}" if several else ""): row  # noqa: RUF001
-            for row in rows
-        }
-        estimates = {label: _estimate(row["difference"]) for label, row in labels.items()}
-        reach = min(1.0, 1.05 * max(0.05, *(abs(bound) for it in estimates.values() for bound in (it.low, it.high))))
         yield f"<h3>Difference in {escape(metric)}</h3>"
-        yield interval_plot({"difference": estimates}, low=-reach, high=reach)
-    yield table(tables.COMPARISON_HEADS, tables.comparison_rows(report))
+        if rows:
+            yield _difference_plot(rows, several=len(report["environments"]) > 1)
+        yield table(heads, cells)
+
+
+def _difference_plot(rows: Sequence[Mapping[str, Any]], *, several: bool) -> str:
+    """Differences with their intervals about 0; rows name their environment if there are several."""
+    estimates = {
+        f"{row['first']} − {row['second']}"  # noqa: RUF001
+        + (f", {row['environment']}" if several else ""): _estimate(row["difference"])
+        for row in rows
+    }
+    reach = min(1.0, 1.05 * max(0.05, *(abs(bound) for it in estimates.values() for bound in (it.low, it.high))))
+    return interval_plot({"difference": estimates}, low=-reach, high=reach)
 
 
 def _environment(name: str, environment: Mapping[str, Any], question: Mapping[str, Any]) -> Iterator[str]:
@@ -80,11 +86,8 @@ def _environment(name: str, environment: Mapping[str, Any], question: Mapping[st
     yield interval_plot({label: {"success": _estimate(it["success"])} for label, it in learners.items()})
     heads = [head.format(threshold=question["threshold"]) for head in tables.RESULT_HEADS]
     yield table(heads, tables.result_rows(environment))
-    for part, words in (("by_length", "turns of the oracle"), ("by_task_type", "task type")):
-        counts = environment[tables.PART_COUNTS[part]]
-        if len(counts) > 1:
-            yield f"<h3>Success by {words}</h3>"
-            yield table(tables.part_heads(words, counts), tables.part_rows(environment, part))
+    for words, part_heads, rows in tables.part_tables(environment):
+        yield f"<h3>{escape(words.capitalize())}</h3>" + table(part_heads, rows)
     yield listing({key: value for key, value in environment["identity"].items() if value not in (None, {}, [])})
 
 

@@ -28,7 +28,7 @@ FORMAT = 1
 METRICS = ("success", "area", "score")
 """What learners can be compared in: higher is better in each, and each lies between 0 and 1."""
 LENGTHS = (("1-5", 1, 5), ("6-10", 6, 10), ("over 10", 11, 10**9))
-"""Names and bounds of the lengths by which tasks are divided, in turns of the oracle."""
+"""Names and bounds of the lengths by which tasks and solutions are divided, in turns."""
 FEWER_RESAMPLES = 2_000
 """For intervals of parts and of points of curves, of which there are many."""
 _UNIT, _DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
@@ -237,6 +237,7 @@ def _learner(group: Group, rows: Sequence[Row], question: Question) -> dict[str,
         "curve": _curve(group, rows, of),
         "by_task_type": _parts(success, group, _by_type(group), of),
         "by_length": _parts(success, group, _by_length(group), of),
+        "by_turns": {name: of(table, few=True) for name, table in turns_tables(rows, group.tasks).items()},
         "seconds_per_step": float(np.median(seconds)) if seconds else None,
     }
 
@@ -273,6 +274,14 @@ def outcome_table(rows: Sequence[Row], tasks: Sequence[str], name: str) -> Any:
     if any(value is None for row in values for value in row):
         return None
     return np.array(values, dtype=np.float64)
+
+
+def turns_tables(rows: Sequence[Row], tasks: Sequence[str]) -> dict[str, Table]:
+    """[S, T] for each length: which tasks were solved in that many turns; together they are all that were solved."""
+    success, turns = outcome_table(rows, tasks, "success"), outcome_table(rows, tasks, "turns")
+    if turns is None:
+        return {}
+    return {name: success * ((turns >= least) & (turns <= most)) for name, least, most in LENGTHS}
 
 
 def area_table(group: Group, rows: Sequence[Row]) -> Table | None:
@@ -356,11 +365,12 @@ def _compare(group: Group, first: str, second: str, metric: str, question: Quest
     other = {row.seed: row for row in group.learners[second]}
     seeds = sorted(one.keys() & other.keys())
     row: dict[str, Any] = {"environment": group.name, "metric": metric, "first": first, "second": second}
-    row |= {"seeds": seeds, "difference": None, "p": None, "reason": "", "by_length": {}}
+    row |= {"seeds": seeds, "difference": None, "p": None, "reason": "", "by_length": {}, "by_turns": {}}
     if not seeds:
         return row | {"reason": "no seed in common"}
     table = _table_of(metric, group)
-    values = [table([runs[seed] for seed in seeds]) for runs in (one, other)]
+    pair = [[runs[seed] for seed in seeds] for runs in (one, other)]
+    values = [table(rows) for rows in pair]
     if values[0] is None or values[1] is None:
         return row | {"reason": f"{metric} was not recorded"}
     difference = values[0] - values[1]
@@ -368,6 +378,11 @@ def _compare(group: Group, first: str, second: str, metric: str, question: Quest
     row["difference"] = of(difference)
     if metric != "area":
         row["by_length"] = _parts(difference, group, _by_length(group), of)
+    if metric == "success":
+        solved = [turns_tables(rows, group.tasks) for rows in pair]
+        row["by_turns"] = {
+            name: of(solved[0][name] - solved[1][name], few=True) for name in solved[0] if name in solved[1]
+        }
     if len(seeds) < 2:
         return row | {"reason": "one seed says nothing of other seeds"}
     return row | {"p": row["difference"]["p"]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -17,8 +18,7 @@ from scipy import stats
 
 from sdar_agents.intervals import wilson
 
-RESAMPLES = 10_000
-_CHUNK_CELLS = 4_000_000
+RESAMPLES = 5_000
 
 Table = npt.NDArray[np.float64]
 
@@ -204,18 +204,24 @@ def _mean_squares(values: Table) -> tuple[float, float, float]:
 
 def _share_below(values: Table, *, seed: int, confidence: float, resamples: int) -> float:
     """Which share of the bootstrap's interval lies below the mean."""
-    n_seeds, n_tasks = values.shape
-    draws = np.random.default_rng(seed)
-    size = max(1, _CHUNK_CELLS // n_tasks)
-    means = []
-    for begin in range(0, resamples, size):
-        count = min(size, resamples - begin)
-        of_seeds = draws.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), count) / n_seeds  # [B, S]
-        of_tasks = draws.multinomial(n_tasks, np.full(n_tasks, 1 / n_tasks), count) / n_tasks  # [B, T]
-        means.append(((of_seeds @ values) * of_tasks).sum(axis=1))
+    of_seeds, of_tasks = _draws(*values.shape, seed=seed, resamples=resamples)
+    means = ((of_seeds @ values) * of_tasks).sum(axis=1)
     tail = 100.0 * (1.0 - confidence) / 2.0
-    low, high = np.percentile(np.concatenate(means), [tail, 100.0 - tail])
+    low, high = np.percentile(means, [tail, 100.0 - tail])
     return float((values.mean() - low) / (high - low)) if high > low else 0.5
+
+
+@lru_cache(maxsize=8)
+def _draws(n_seeds: int, n_tasks: int, *, seed: int, resamples: int) -> tuple[Table, Table]:
+    """[B, S] and [B, T]: which share of each resample is each seed, and each task.
+
+    Kept, because a report asks for the same shapes again and again, and drawing them takes longer than using them.
+    """
+    draws = np.random.default_rng(seed)
+    return (
+        draws.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), resamples) / n_seeds,
+        draws.multinomial(n_tasks, np.full(n_tasks, 1 / n_tasks), resamples) / n_tasks,
+    )
 
 
 def normal_quantile(probability: float) -> float:

@@ -19,18 +19,12 @@ def tables(report: Mapping[str, Any]) -> Iterator[Table]:
     for name, environment in report["environments"].items():
         heads = [head.format(threshold=threshold) for head in RESULT_HEADS]
         yield _table(f"{name}: {describe(environment)}", heads, result_rows(environment))
-        for part, words in (("by_length", "turns of the oracle"), ("by_task_type", "task type")):
-            if len(counts := environment[PART_COUNTS[part]]) > 1:
-                yield _table(f"{name}: success by {words}", part_heads(words, counts), part_rows(environment, part))
-    if report["comparisons"]:
-        yield _table("pairs, of the same seeds and tasks", COMPARISON_HEADS, comparison_rows(report))
-    if any(row["by_length"] for row in report["comparisons"]):
-        yield _table("success by turns of the oracle, pair by pair", *length_difference_table(report))
-
-
-PART_COUNTS = {"by_length": "lengths", "by_task_type": "task_types"}
-"""Where a report says how many tasks each part has."""
-COMPARISON_HEADS = ("environment", "metric", "pair", "seeds", "difference", "p (Holm)", "the first is")
+        for words, heads, rows in part_tables(environment):
+            yield _table(f"{name}: {words}", heads, rows)
+    for metric, heads, rows in comparison_tables(report):
+        yield _table(f"{metric}, pairs of the same seeds and tasks", heads, rows)
+    for words, heads, rows in length_difference_tables(report):
+        yield _table(words, heads, rows)
 
 
 def describe(environment: Mapping[str, Any]) -> str:
@@ -59,48 +53,67 @@ def result_rows(environment: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
-def part_heads(words: str, counts: Mapping[str, int]) -> list[str]:
-    """Heads for `part_rows`: each part with its number of tasks."""
-    return ["learner", *(f"{name} (n={count})" for name, count in counts.items())]
+Words = tuple[str, list[str], list[list[str]]]
+"""A table: what it shows, its heads, its rows."""
 
 
-def part_rows(environment: Mapping[str, Any], part: str) -> list[list[str]]:
-    """A row a learner, a column a part of the tasks."""
-    return [
-        [label, *(interval(it[part].get(name)) for name in environment[PART_COUNTS[part]])]
-        for label, it in environment["learners"].items()
-    ]
+def part_tables(environment: Mapping[str, Any]) -> Iterator[Words]:
+    """Success by parts: of the tasks, each part with its number of tasks, and of the solutions by their length."""
+    learners = environment["learners"]
+    if any(it["by_turns"] for it in learners.values()):
+        names = next(list(it["by_turns"]) for it in learners.values() if it["by_turns"])
+        rows = [[label, *(interval(it["by_turns"].get(name)) for name in names)] for label, it in learners.items()]
+        yield "share of tasks solved in so many turns (together: success)", ["learner", *names], rows
+    kinds = {"by_length": ("lengths", "turns that the oracle needs"), "by_task_type": ("task_types", "task type")}
+    for part, (counts, words) in kinds.items():
+        names = list(environment[counts])
+        heads = ["learner", *(f"{name} (n={environment[counts][name]})" for name in names)]
+        rows = [[label, *(interval(it[part].get(name)) for name in names)] for label, it in learners.items()]
+        if len(names) > 1:
+            yield f"success by {words}", heads, rows
 
 
-def comparison_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """A row a pair and metric, as `COMPARISON_HEADS`."""
-    return [
-        [
-            row["environment"],
-            row["metric"],
-            f"{row['first']} - {row['second']}",
-            str(len(row["seeds"])),
-            interval(row["difference"], signed=True),
-            "-" if row["p_holm"] is None else f"{row['p_holm']:.4f}",
-            row["verdict"] + (f" ({row['reason']})" if row["reason"] else ""),
+def comparison_tables(report: Mapping[str, Any]) -> Iterator[Words]:
+    """A table a metric, a row a pair; the verdict stands before the numbers that it rests on."""
+    for metric in report["question"]["metrics"]:
+        rows = [
+            [
+                f"{row['first']} - {row['second']}",
+                row["environment"],
+                row["verdict"],
+                interval(row["difference"], signed=True),
+                "-" if row["p_holm"] is None else f"{row['p_holm']:.4f}",
+                str(len(row["seeds"])),
+                row["reason"],
+            ]
+            for row in report["comparisons"]
+            if row["metric"] == metric
         ]
-        for row in report["comparisons"]
-    ]
+        heads = ["pair", "environment", "the first is", "difference", "p (Holm)", "seeds", ""]
+        # A column of nothing is left out.
+        width = len(heads) if any(row[-1] for row in rows) else len(heads) - 1
+        if rows:
+            yield metric, heads[:width], [row[:width] for row in rows]
 
 
-def length_difference_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows: does a difference hold for longer tasks?"""
-    rows = [row for row in report["comparisons"] if row["by_length"]]
-    names = list(dict.fromkeys(name for row in rows for name in row["by_length"]))
-    return ["environment", "metric", "pair", *names], [
-        [
-            row["environment"],
-            row["metric"],
-            f"{row['first']} - {row['second']}",
-            *(interval(row["by_length"].get(name), signed=True) for name in names),
+def length_difference_tables(report: Mapping[str, Any]) -> Iterator[Words]:
+    """Does a difference hold for longer tasks, and for longer solutions?"""
+    kinds = {"by_turns": "difference in the share of tasks solved in so many turns (together: in success)",
+             "by_length": "difference by turns that the oracle needs"}  # fmt: skip
+    for part, words in kinds.items():
+        rows = [row for row in report["comparisons"] if row[part]]
+        names = list(dict.fromkeys(name for row in rows for name in row[part]))
+        cells = [
+            [
+                row["environment"],
+                row["metric"],
+                f"{row['first']} - {row['second']}",
+                *(interval(row[part].get(name), signed=True) for name in names),
+            ]
+            for row in rows
         ]
-        for row in rows
-    ]
+        if cells:
+            yield words, ["environment", "metric", "pair", *names], cells
 
 
 def interval(value: Mapping[str, Any] | None, *, signed: bool = False) -> str:

@@ -59,6 +59,8 @@ def test_numbers_of_a_learner_are_those_of_its_rows() -> None:
     assert {kind: value["mean"] for kind, value in it["by_task_type"].items()} == {"even": 0.75, "odd": 0.25}
     assert made["lengths"] == {"1-5": 2, "over 10": 2}
     assert {name: value["mean"] for name, value in it["by_length"].items()} == {"1-5": 0.75, "over 10": 0.25}
+    # The oracle would need 2 or 12 turns; these runs took 3, 4, 5 and 6 for the tasks, and solved t3 never.
+    assert {name: value["mean"] for name, value in it["by_turns"].items()} == {"1-5": 0.5, "6-10": 0.0, "over 10": 0.0}
     assert it["steps_to_threshold"] == {"per_seed": [10, None], "reached": 1, "median": None}
     # Turns of the four tasks are 3, 4, 5 and 6.
     assert it["turns"] == 4.5
@@ -74,6 +76,16 @@ def test_a_clear_difference_has_a_verdict_and_none_has_none(report: dict[str, An
     assert found["verdict"] == "better"
     assert found["difference"]["mean"] == pytest.approx(0.2, abs=0.03)
     assert found["difference"]["interval"][0] > 0
+
+
+def test_a_difference_is_divided_by_how_long_tasks_and_solutions_are(report: dict[str, Any]) -> None:
+    found = pair(report, "good", "plain")
+    # Half of the tasks are of each length, so that the differences of the halves average to the whole.
+    halves = [found["by_length"][name]["mean"] for name in ("1-5", "over 10")]
+    assert sum(halves) / 2 == pytest.approx(found["difference"]["mean"])
+    # Task t7 is solved in 10 turns, t8 and later ones in more; the parts add up to the whole.
+    assert sum(it["mean"] for it in found["by_turns"].values()) == pytest.approx(found["difference"]["mean"])
+    assert found["by_turns"]["over 10"]["mean"] > found["by_turns"]["1-5"]["mean"]
 
 
 def test_the_other_way_round_it_is_worse() -> None:

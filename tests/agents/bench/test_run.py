@@ -228,10 +228,8 @@ def test_a_cell_that_fails_is_told_and_tried_again_and_the_rest_goes_on(
 ) -> None:
     # A context that is too short shows only when the model is loaded.
     failing = ("options = { weight = 0.3 }", "options = { weight = 0.3 }\nmax_prompt_tokens = 100000")
-    file, out = (
-        write_file(tmp_path, failing, ("seeds = [0, 1]", "seeds = [0]"), ("steps = 2", "steps = 1")),
-        tmp_path / "o",
-    )
+    out = tmp_path / "out"
+    file = write_file(tmp_path, failing, ("seeds = [0, 1]", "seeds = [0]"), ("steps = 2", "steps = 1"))
     for _ in range(2):
         with pytest.raises(SystemExit) as stop:
             main(["bench", "run", str(file), "--out", str(out)])
@@ -301,7 +299,9 @@ def test_a_changed_file_is_refused_and_more_seeds_and_learners_are_not(
     results = read_results([out])
     assert len(results.rows) == 4
     assert sorted(it.name for it in results.missing) == [
-        "line/grpo/seed-2", "line/grpo_opsd/seed-0", "line/grpo_opsd/seed-1", "line/grpo_opsd/seed-2", "line/sdar/seed-2",
+        "line/grpo/seed-2",
+        *(f"line/grpo_opsd/seed-{seed}" for seed in range(3)),
+        "line/sdar/seed-2",
     ]  # fmt: skip
     assert {it.state for it in results.missing} == {"not begun"}
     # What is not listed any more stays, and is told.
