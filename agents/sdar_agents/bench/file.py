@@ -231,6 +231,8 @@ def fitted(value: Any, hint: Any, where: str) -> Any:
             raise BenchFileError(f"{where}: {unknown('choice', str(value), map(str, get_args(hint)))}")
         return value
     if origin in (Union, UnionType):
+        if value is None and type(None) in get_args(hint):
+            return None
         kinds = [kind for kind in get_args(hint) if kind is not type(None)]
         return fitted(value, kinds[0], where) if len(kinds) == 1 else value
     if origin is tuple and isinstance(value, list):

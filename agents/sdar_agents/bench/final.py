@@ -15,7 +15,7 @@ from sdar_agents.backends.make import agent_engine
 from sdar_agents.bench.folder import EPISODES
 from sdar_agents.checkpoint import load_training_state, open_checkpoint
 from sdar_agents.config import TrainConfig
-from sdar_agents.env_hosts import EnvPool, make_agent_env
+from sdar_agents.env_hosts import EnvPool, TextEnvironment, make_agent_env
 from sdar_agents.episode import Sampling
 from sdar_agents.episode_file import EpisodeHeader, EpisodeWriter, RecordedEpisode, read_episodes
 from sdar_agents.machine import package_version
@@ -156,17 +156,25 @@ def _panel(config: TrainConfig, options: Mapping[str, Any], episodes: int | None
 
 
 def oracle_turns(panel: Panel, options: Mapping[str, Any]) -> dict[str, int | None]:
-    """How many turns the environment's oracle needs for each task: its length, whoever plays it; None if it fails."""
+    """How many turns the environment's oracle needs for each task: its length, whoever plays it.
+
+    None where it does not get there, or where an environment of a third party has none.
+    """
     env = make(panel.env_id, **options)
-    core, turns = text_env(env), dict[str, int | None]()
-    for task_id in panel.task_ids:
-        _, info = env.reset(options={"task": task_id})
-        count, done = 0, False
+    return {task_id: _oracle_turns(env, task_id) for task_id in panel.task_ids}
+
+
+def _oracle_turns(env: TextEnvironment, task_id: str) -> int | None:
+    core = text_env(env)
+    _, info = env.reset(options={"task": task_id})
+    count, done = 0, False
+    try:
         while not done and (action := core.oracle()) is not None:
             _, _, terminated, truncated, info = env.step(action)
             count, done = count + 1, terminated or truncated
-        turns[task_id] = count if info["success"] else None
-    return turns
+    except NotImplementedError:
+        return None
+    return count if info["success"] else None
 
 
 def provenance(header: EpisodeHeader) -> dict[str, Any]:

@@ -105,14 +105,19 @@ def _learner_spread(rows: Sequence[Row], tasks: Sequence[str]) -> dict[str, Any]
         "seeds": len(rows),
         "mean": float(values.mean()),
         "std_of_seed_means": float(observed.std(ddof=1)),
-        "std_interval": list(std_interval(observed)),
+        "std_interval": std_interval(observed),
         "components": asdict(components(values)),
     }
 
 
-def std_interval(values: Sequence[float], confidence: float = 0.9) -> tuple[float, float]:
-    """Interval of a standard deviation, for normal values: with few seeds it says how little is known of it."""
+def std_interval(values: Sequence[float], confidence: float = 0.9) -> tuple[float, float] | None:
+    """Interval of a standard deviation, for normal values: with few seeds it says how little is known of it.
+
+    None where all values are the same, of which nothing follows.
+    """
     degrees, squares = len(values) - 1, float(np.var(values) * len(values))
+    if squares < 1e-12:
+        return None
     tail = (1.0 - confidence) / 2.0
     low, high = (math.sqrt(squares / stats.chi2.ppf(share, degrees)) for share in (1.0 - tail, tail))
     return low, high

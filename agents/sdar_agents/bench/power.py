@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from scipy import stats
 
-from sdar_agents.bench.statistics import Components, errors_and_degrees, normal_quantile
+from sdar_agents.bench.statistics import Components, errors_and_degrees
 
 MOST = 10_000_000
 """Nobody plays more episodes; an effect that needs more cannot be seen."""
@@ -66,8 +67,8 @@ def independent_episodes(claim: Claim) -> int:
     """
     p, q = claim.baseline, claim.baseline + claim.effect
     mean = (p + q) / 2.0
-    test = normal_quantile(1.0 - claim.level / 2.0) * math.sqrt(2.0 * mean * (1.0 - mean))
-    found = normal_quantile(claim.power) * math.sqrt(p * (1.0 - p) + q * (1.0 - q))
+    test = _normal_quantile(1.0 - claim.level / 2.0) * math.sqrt(2.0 * mean * (1.0 - mean))
+    found = _normal_quantile(claim.power) * math.sqrt(p * (1.0 - p) + q * (1.0 - q))
     return math.ceil(((test + found) / claim.effect) ** 2)
 
 
@@ -80,8 +81,8 @@ def paired_episodes(claim: Claim, correlation: float) -> int:
         correlation: Between the two arms' success on the same task.
     """
     apart = discordant(claim, correlation)
-    test = normal_quantile(1.0 - claim.level / 2.0) * math.sqrt(apart)
-    found = normal_quantile(claim.power) * math.sqrt(apart - claim.effect**2)
+    test = _normal_quantile(1.0 - claim.level / 2.0) * math.sqrt(apart)
+    found = _normal_quantile(claim.power) * math.sqrt(apart - claim.effect**2)
     return math.ceil(((test + found) / claim.effect) ** 2)
 
 
@@ -167,6 +168,11 @@ def detectable_effect(parts: Components, *, seeds: int, tasks: int, level: float
         else:
             high = middle
     return high
+
+
+def _normal_quantile(probability: float) -> float:
+    """The z that a standard normal number stays below with this probability."""
+    return NormalDist().inv_cdf(probability)
 
 
 def _least(is_enough: Callable[[int], bool]) -> int | None:

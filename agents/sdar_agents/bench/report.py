@@ -408,7 +408,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     """What a reader has to know beside the numbers."""
     notes = []
     for name in ("version", "commit", "torch", "transformers"):
-        values = sorted({str(row.provenance.get(name)) for row in rows if name in row.provenance})
+        values = sorted({_short(str(row.provenance.get(name))) for row in rows if name in row.provenance})
         if len(values) > 1:
             notes.append(f"runs were made with different values of {name}: {', '.join(values)}")
     counts = {(row.environment, row.learner): 0 for row in rows}
@@ -418,6 +418,12 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     if single:
         notes.append(f"one seed alone, so that no interval covers other seeds: {'; '.join(single)}")
     return notes
+
+
+def _short(value: str) -> str:
+    """A commit by its first twelve digits; anything else as it is."""
+    commit, plus, changes = value.partition("+changes")
+    return (commit[:12] if len(commit) == 40 else commit) + plus + changes
 
 
 def _why(missing: Sequence[Missing]) -> str:

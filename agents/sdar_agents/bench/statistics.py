@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -222,8 +221,3 @@ def _draws(n_seeds: int, n_tasks: int, *, seed: int, resamples: int) -> tuple[Ta
         draws.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), resamples) / n_seeds,
         draws.multinomial(n_tasks, np.full(n_tasks, 1 / n_tasks), resamples) / n_tasks,
     )
-
-
-def normal_quantile(probability: float) -> float:
-    """The z that a standard normal number stays below with this probability."""
-    return NormalDist().inv_cdf(probability)

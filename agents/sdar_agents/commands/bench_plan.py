@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from sdar_agents.bench.plan import Spreads
     from sdar_agents.bench.power import Claim
 
+FEW_SEEDS = 5
+"""Fewer seeds leave their standard deviation open by a factor of two and more."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
@@ -121,10 +124,10 @@ def _pilot_lines(plan: Mapping[str, Any], claim: Claim) -> Iterator[str]:
     for name, environment in plan["environments"].items():
         yield f"{name}, {environment['tasks']} tasks:"
         for label, it in environment["learners"].items():
-            low, high = it["std_interval"]
+            known = "{:.3f} to {:.3f}".format(*it["std_interval"]) if it["std_interval"] else "unknown: they agree"
             yield (
                 f"  {label}: success {it['mean']:.3f}, standard deviation of {it['seeds']} seeds "
-                f"{it['std_of_seed_means']:.3f} (90 % interval {low:.3f} to {high:.3f}), of which true differences "
+                f"{it['std_of_seed_means']:.3f} (90 % interval {known}), of which true differences "
                 f"{it['components']['seeds'] ** 0.5:.3f}"
             )
         for pair in environment["pairs"]:
@@ -132,6 +135,8 @@ def _pilot_lines(plan: Mapping[str, Any], claim: Claim) -> Iterator[str]:
             enough = "no number of seeds is enough" if needed is None else f"{needed} seeds of each are needed"
             yield f"  {pair['first']} - {pair['second']}: with these tasks {enough};"
             yield f"    the {pair['seeds']} seeds that are there show differences from {pair['detectable']:.3f} on"
+            if pair["seeds"] < FEW_SEEDS:
+                yield f"    {pair['seeds']} seeds say little of their own spread: take what follows for a guess"
             yield from ("  " + line for line in _seed_lines(pair["by_seeds"], pair["least_seeds"]))
 
 

@@ -96,6 +96,16 @@ def test_the_example_in_the_repository_is_a_bench() -> None:
         assert list(read_bench(file).cells())
 
 
+def test_the_file_in_the_documents_is_a_bench(tmp_path: Path) -> None:
+    import re
+
+    page = (Path(__file__).parents[3] / "docs" / "bench.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```toml\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    bench = read(tmp_path, text)
+    assert len(list(bench.cells())) == 5 * 2 * 3
+    assert bench.config(Cell("household-uniform", "sdar-0.1", 4), tmp_path).teacher == "frozen"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

@@ -125,8 +125,10 @@ def test_more_comparisons_need_more_episodes() -> None:
 
 def test_a_standard_deviation_of_two_seeds_is_hardly_known() -> None:
     # Values 0 and .2: squares about the mean .02; chi-squared of one degree has quantiles .003932 and 3.841459.
-    low, high = std_interval([0.0, 0.2])
-    assert (low, high) == pytest.approx((math.sqrt(0.02 / 3.841459), math.sqrt(0.02 / 0.0039321)), rel=1e-4)
+    assert std_interval([0.0, 0.2]) == pytest.approx(
+        (math.sqrt(0.02 / 3.841459), math.sqrt(0.02 / 0.0039321)), rel=1e-4
+    )
+    assert std_interval([0.3, 0.3]) is None
 
 
 @pytest.mark.parametrize(
