@@ -103,7 +103,7 @@ def test_the_file_in_the_documents_is_a_bench(tmp_path: Path) -> None:
     (text,) = re.findall(r"^```toml\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
     bench = read(tmp_path, text)
     assert len(list(bench.cells())) == 5 * 2 * 3
-    assert bench.config(Cell("household-uniform", "sdar-0.1", 4), tmp_path).teacher == "frozen"
+    assert bench.config(Cell("household-uniform", "sdar-0.1", 4), tmp_path).teacher == "ema"
 
 
 @pytest.mark.parametrize(
