@@ -102,6 +102,16 @@ def test_holm_is_over_all_pairs_of_a_metric(report: dict[str, Any]) -> None:
     assert [adjusted for _, adjusted in found] == pytest.approx([first, second, max(second, found[2][0])])
 
 
+def test_the_verdict_is_after_the_correction(report: dict[str, Any]) -> None:
+    best = min((it for it in report["comparisons"] if it["metric"] == "success"), key=lambda it: it["p"])
+    assert best["p_holm"] == pytest.approx(3 * best["p"])
+    # Twice the smallest p-value: enough for a single pair, not for the first of three.
+    made = make_report(three_learners(), dataclasses.replace(QUESTION, alpha=2 * best["p"]))
+    assert pair(made, best["first"], best["second"])["verdict"] == "not distinguishable"
+    made = make_report(three_learners(), dataclasses.replace(QUESTION, alpha=4 * best["p"]))
+    assert pair(made, best["first"], best["second"])["verdict"] == "better"
+
+
 def test_a_baseline_leaves_the_other_pairs_out() -> None:
     made = make_report(three_learners(), dataclasses.replace(QUESTION, baseline="plain"))
     assert [(it["first"], it["second"]) for it in made["comparisons"]] == [("same", "plain"), ("good", "plain")]
@@ -269,4 +279,8 @@ def test_latex_marks_what_beats_every_other_and_escapes_names(report: dict[str, 
     assert bold.startswith("good & ")
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2
     assert all(line.endswith(r"\\") for line in text.splitlines() if " & " in line)
+    # Of two that are equally good, neither beats every other.
+    kept = results(*(it for it in three_learners().rows if it.learner != "same"))
+    twins = [dataclasses.replace(it, learner="twin") for it in kept.rows if it.learner == "good"]
+    assert r"\textbf{" not in latex(make_report(results(*kept.rows, *twins), QUESTION))
     assert escaped("grpo_opsd 50% & {x}") == r"grpo\_opsd 50\% \& \{x\}"

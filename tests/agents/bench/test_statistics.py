@@ -37,6 +37,14 @@ def test_the_error_of_a_mean_adds_up_seeds_tasks_and_the_rest() -> None:
     assert (parts.seeds, parts.tasks, parts.rest) == pytest.approx(((1 / 2 - 1 / 6) / 4, 0.0, 1 / 6))
 
 
+def test_seeds_and_tasks_both_count_where_nothing_else_varies() -> None:
+    # Means of seeds .5 and 1.5, of tasks the same: both mean squares are 2 * (.25 + .25) = 1, and nothing is left.
+    found = spread(np.array([[0.0, 1.0], [1.0, 2.0]]))
+    assert found.error == pytest.approx(math.sqrt((1 + 1 - 0) / 4))
+    # (1 + 1)^2 / (1 / 1 + 1 / 1).
+    assert found.degrees == pytest.approx(2.0)
+
+
 def test_one_seed_has_the_error_of_its_tasks_alone() -> None:
     found = spread(np.array([[1.0, 0.0, 1.0, 0.0]]))
     # Variance of four values .5 from their mean: 4 * .25 / 3; over 4 tasks.
