@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -267,3 +269,43 @@ def _without_banner(observation: str, task: str) -> str:
     lines = [line for line in observation.splitlines() if line.strip() and not BANNER.match(line.strip())]
     kept = [line for line in lines if task not in line]
     return "\n".join(kept or lines)
+
+
+def prompt_hash(style: PromptStyle) -> str:
+    """16 hex digits of the SHA-256 over all the words that a style puts around observations.
+
+    A fixed episode is rendered turn by turn, with skills and without, whole and shortened, so that no word of a prompt
+    can change without changing the hash. Results carry it, so that those of other prompts are not compared unnoticed.
+    """
+    env = HistoryPrompt(_FixedEpisode(style.observations + style.actions + 2), style)
+    messages: list[str] = []
+    _, info = env.reset()
+    ended = False
+    while True:
+        prompt: Prompt = info["prompt"]
+        messages += [prompt.render(), prompt.render("SKILLS"), prompt.shortened().render()]
+        if ended:
+            break
+        _, _, ended, _, info = env.step("ACTION")
+    text = json.dumps([asdict(style), messages])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class _FixedEpisode(gym.Env[str, str]):
+    """So many turns of fixed words: understood, misunderstood, and with nothing read, by turns."""
+
+    def __init__(self, turns: int) -> None:
+        self._turns, self._turn = max(turns, 3), 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        self._turn = 0
+        return "-= BANNER =-\nOBSERVATION 0\nYour task: TASK", self._info(was_valid=True)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        self._turn += 1
+        info = self._info(was_valid=self._turn % 3 == 0) | ({"action": ""} if self._turn % 3 == 1 else {})
+        return f"OBSERVATION {self._turn}", 0.0, self._turn == self._turns, False, info
+
+    def _info(self, *, was_valid: bool) -> dict[str, Any]:
+        actions = ["ADMISSIBLE 1", "ADMISSIBLE 2"]
+        return {"task": "TASK", "admissible_actions": actions, "is_action_valid": was_valid}

@@ -22,6 +22,7 @@ PAGES = (
     "docs/scaling.md",
     "docs/backends.md",
     "docs/running.md",
+    "docs/bench.md",
     "agents/README.md",
     "skills/README.md",
     "CONTRIBUTING.md",

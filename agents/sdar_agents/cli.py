@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "play": ("sdar_agents.commands.play", "play an environment in the terminal, or watch the oracle do it"),
     "train": ("sdar_agents.commands.train", "train an agent; without options the quick start"),
     "quickstart": ("sdar_agents.commands.quickstart", "GRPO, GRPO+OPSD and SDAR side by side, over seeds, in one plot"),
+    "bench": ("sdar_agents.commands.bench", "plan, run and report on environments x learners x seeds"),
     "eval": ("sdar_agents.commands.evaluate", "success of an oracle, a random agent or a trained model on a panel"),
     "doctor": (
         "sdar_agents.commands.doctor",

@@ -40,6 +40,7 @@ class Evaluation:
         by_task_type: Task type to [solved, played].
         steps_per_second: Environment steps over wall time, the agent's thinking included.
         seconds: Wall time.
+        solved: Tasks of the panel that were solved, in its order; what two evaluations are compared by, task by task.
     """
 
     env: str
@@ -56,6 +57,7 @@ class Evaluation:
     by_task_type: dict[str, tuple[int, int]]
     steps_per_second: float
     seconds: float
+    solved: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for a file."""
@@ -64,6 +66,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
+    task_id: str
     task_type: str
     success: bool
     score: float
@@ -80,7 +83,7 @@ def summarise(
     failed: Sequence[str] = (),
 ) -> Evaluation:
     """The evaluation that recorded episodes amount to."""
-    outcomes = [_Outcome(e.task_type, e.success, e.score, len(e.turns)) for e in episodes]
+    outcomes = [_Outcome(e.task_id, e.task_type, e.success, e.score, len(e.turns)) for e in episodes]
     return _evaluation(
         outcomes, panel=panel, behaviour_hash=behaviour_hash, agent=agent, seconds=seconds, failed=failed
     )
@@ -193,7 +196,7 @@ def _play_by_rule(agent: RuleAgent, env: TextEnvironment, task_id: str, seed: in
         if info.get(INTERRUPTED):
             return str(info[INTERRUPTED])
         turns, done = turns + 1, terminated or truncated
-    return _Outcome(str(info["task_type"]), bool(info["success"]), float(info["score"]), turns)
+    return _Outcome(task_id, str(info["task_type"]), bool(info["success"]), float(info["score"]), turns)
 
 
 def _random_action(core: TextEnv, info: dict[str, Any], generator: np.random.Generator) -> str:
@@ -234,4 +237,5 @@ def _evaluation(
         by_task_type=by_type,
         steps_per_second=turns / max(seconds, 1e-9),
         seconds=seconds,
+        solved=tuple(outcome.task_id for outcome in outcomes if outcome.success),
     )

@@ -38,7 +38,7 @@ from sdar_agents.teacher_views import VIEWS, teacher_view
 from sdar_agents.teacher_weights import check_teacher, make_teacher, teacher_kind
 from sdar_agents.tokens import ChatTokenizer
 from sdar_gym.errors import unknown
-from sdar_gym.prompts import COMPACT, TAGGED, PromptStyle, prompt_style
+from sdar_gym.prompts import COMPACT, TAGGED, PromptStyle, prompt_hash, prompt_style
 from sdar_gym.registration import SUITE, make, text_env
 from sdar_gym.tasks import Panel, make_panel
 from sdar_skills.bank import SkillBank, load_bank
@@ -310,7 +310,7 @@ def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
 
     What `MAY_CHANGE` names is left out: a run can be moved, made longer, cut finer, and keep more or fewer checkpoints.
     """
-    before, after = (_flat(to_json(config)) for config in (old, new))
+    before, after = (flat(to_json(config)) for config in (old, new))
     return [
         f"{key}: {before.get(key)} -> {after.get(key)}"
         for key in sorted({*before, *after} - MAY_CHANGE)
@@ -318,11 +318,12 @@ def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     ]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names, such as `learner.rl.clip_low`."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found
 
 
 def env_options(env_id: str, data: str | None, settings: Sequence[str] = ()) -> dict[str, Any]:
@@ -494,6 +495,7 @@ def write_config(run: Run, bank: SkillBank | None) -> None:
         "panel_hash": run.panel.hash,
         "behaviour_hash": text_env(run.pool.example).behaviour_hash,
         "bank_hash": bank.hash if bank is not None else None,
+        "prompt_hash": prompt_hash(resolve_style(run.config.prompt_style, run.config.model, run.config.env)),
         "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
     }
     text = json.dumps({"config": to_json(run.config), "provenance": provenance}, indent=1)

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from sdar_agents.html_page import document, listing, table
 from sdar_agents.svg_plots import Estimate, curve_plot, interval_plot, legend, matrix_plot
 
 MOST_CONFUSIONS = 40
 """So many different confusions a retriever are drawn; the JSON has all."""
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --page: #fff; --soft: #57606a; --line: #d8dee4; --band: #f6f8fa }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --page: #0d1117; --soft: #9198a1; --line: #30363d; --band: #161b22 } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); max-width: 960px;
-  margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem }
-h3 { font-size: 1rem; margin: 1.2rem 0 .2rem } p { margin: .4rem 0 } .soft, figcaption { color: var(--soft) }
-.wide { overflow-x: auto } table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap }
-th:first-child, td:first-child { text-align: left } thead th { border-bottom-width: 2px }
-svg { display: block; max-width: 100%; height: auto; font: 12px system-ui, sans-serif; fill: var(--ink) }
-svg .grid { stroke: var(--line) } svg .zero { stroke: var(--soft) } svg .band { fill: var(--band) }
-svg .page { fill: var(--page) } .key { margin-right: 1.2rem; white-space: nowrap }
-.key i { display: inline-block; width: .8rem; height: .8rem; border-radius: 50%; margin-right: .4rem;
-  vertical-align: -.08rem } pre { overflow-x: auto; font-size: .8rem; background: var(--band); padding: .8rem }
-"""
 
 
 def page(report: Mapping[str, Any]) -> str:
@@ -36,17 +19,7 @@ def page(report: Mapping[str, Any]) -> str:
     Args:
         report: What `sdar-gym skills eval --json` writes.
     """
-    title = f"Skill retrieval: {report['provenance']['bank']}"
-    # Nothing may be loaded or run, whatever stands in a name.
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{_STYLE}</style></head><body>\n<h1>{escape(title)}</h1>\n"
-        + "\n".join(part for part in _parts(report))
-        + "\n</body></html>\n"
-    )
+    return document(f"Skill retrieval: {report['provenance']['bank']}", _parts(report))
 
 
 def _parts(report: Mapping[str, Any]) -> Iterator[str]:
@@ -73,7 +46,7 @@ def _parts(report: Mapping[str, Any]) -> Iterator[str]:
             by_count = {name: {int(n): it for n, it in curve.items()} for name, curve in curves.items()}
             yield curve_plot(by_count, title=f"{shown} by the number of foreign skills")
     yield _times(report)
-    yield "<h2>Provenance</h2>" + _provenance(report["provenance"])
+    yield "<h2>Provenance</h2>" + listing(report["provenance"])
 
 
 def _introduction(report: Mapping[str, Any]) -> str:
@@ -95,7 +68,7 @@ def _metric_table(report: Mapping[str, Any]) -> str:
         [metric, *(_number(metric, result["metrics"][metric]) for result in report["retrievers"].values())]
         for metric in report["metrics"]
     ]
-    return _table(["", *report["retrievers"]], rows)
+    return table(["", *report["retrievers"]], rows)
 
 
 def _comparisons(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -108,7 +81,7 @@ def _comparisons(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         [name, f"{it.mean:+.3f}", f"{row['p']:.4f}", f"{row['p_holm']:.4f}"]
         for (name, it), row in zip(estimates.items(), comparisons, strict=True)
     ]
-    yield _table(["pair", "difference", "p", "p (Holm)"], rows)
+    yield table(["pair", "difference", "p", "p (Holm)"], rows)
     tosses = comparisons[0]["permutations"]
     yield (
         f'<p class="soft">Paired randomisation test with {tosses:,} tosses, two-sided; Holm\'s correction for all '
@@ -125,7 +98,7 @@ def _by_task_type(report: Mapping[str, Any], metric: str) -> Iterator[str]:
             [kind, str(values["queries"]), *(f"{r['by_task_type'][kind][metric]:.3f}" for r in results.values())]
             for kind, values in kinds.items()
         ]
-        yield _table(["task type", "queries", *results], rows)
+        yield table(["task type", "queries", *results], rows)
 
 
 def _abstention(report: Mapping[str, Any]) -> Iterator[str]:
@@ -138,7 +111,7 @@ def _abstention(report: Mapping[str, Any]) -> Iterator[str]:
             at = "-" if it["threshold"] is None else f"{it['threshold']:.4g}"
             withheld = f"{result['auroc_withheld']:.3f}"
             rows.append([name, f"{it['auroc']:.3f}", withheld, at, f"{it['false_triggers']:.3f}", str(it["refused"])])
-        yield _table(["retriever", "AUROC", "withheld", "threshold", "false triggers", "refused"], rows)
+        yield table(["retriever", "AUROC", "withheld", "threshold", "false triggers", "refused"], rows)
         yield (
             f'<p class="soft">{count} queries. The best score tells them from those with a right skill (AUROC); '
             "withheld: it tells the latter from themselves, their right skills taken out. At the threshold, 95 % of "
@@ -168,18 +141,9 @@ def _times(report: Mapping[str, Any]) -> str:
     ]
     return (
         "<h2>Milliseconds</h2>"
-        + _table(["retriever", *heads.values()], rows)
+        + table(["retriever", *heads.values()], rows)
         + '<p class="soft">One query at a time, the encoder apart.</p>'
     )
-
-
-def _provenance(provenance: Mapping[str, Any]) -> str:
-    lines = []
-    for key, value in provenance.items():
-        nested = isinstance(value, Mapping)
-        lines += [f"{key}.{name}: {json.dumps(it)}" for name, it in value.items()] if nested else []
-        lines += [] if nested else [f"{key}: {json.dumps(value)}"]
-    return f"<pre>{escape(chr(10).join(lines))}</pre>"
 
 
 def _pick(results: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, dict[str, Estimate]]:
@@ -201,9 +165,3 @@ def _number(metric: str, value: Mapping[str, Any]) -> str:
     if metric.startswith("tokens"):
         return f"{value['mean']:.0f}"
     return f"{value['mean']:.3f} [{value['interval'][0]:.2f}, {value['interval'][1]:.2f}]"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -11,6 +11,8 @@ from html import escape
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
 _CHARACTER = 7.2
 _WIDTH = 900
+_MOST_LABELS = 16
+"""So many counts find room below an axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +69,40 @@ def curve_plot(series: Mapping[str, Mapping[int, Estimate]], *, title: str) -> s
         series: Series name -> count -> estimate between 0 and 1; all have the same counts.
         title: What the vertical axis shows.
     """
+    # log10(1 + n) keeps 0 on the axis and is the logarithm for all but the smallest counts.
+    return _curves(series, lambda count: math.log10(1 + count), title=title)
+
+
+def learning_plot(series: Mapping[str, Mapping[int, Estimate]], *, title: str) -> str:
+    """Lines over training steps on an even axis, with their intervals as bands.
+
+    Args:
+        series: Series name -> step -> estimate between 0 and 1; all have the same steps.
+        title: What the vertical axis shows.
+    """
+    highest = max(it.high for estimates in series.values() for it in estimates.values())
+    return _curves(series, float, title=title, most=min(1.0, max(0.2, math.ceil(5.0 * highest - 1e-9) / 5.0)))
+
+
+def _curves(
+    series: Mapping[str, Mapping[int, Estimate]], place_of: Callable[[int], float], *, title: str, most: float = 1.0
+) -> str:
+    """Lines with bands, up to `most`; `place_of` puts counts, which are not negative, on the axis."""
     counts = sorted(next(iter(series.values())))
     left, top, bottom = 56, 28, 290
-    # log10(1 + n) keeps 0 on the axis and is the logarithm for all but the smallest counts.
-    across = _Scale(0.0, math.log10(1 + max(counts[-1], 1)), left, _WIDTH - 40)
-    up = _Scale(0.0, 1.0, bottom, top)
+    across = _Scale(0.0, place_of(max(counts[-1], 1)), left, _WIDTH - 40)
+    up = _Scale(0.0, most, bottom, top)
     parts = [f'<text x="{left - 40}" y="16">{escape(title)}</text>']
-    for tick in _ticks(0.0, 1.0):
+    for tick in _ticks(0.0, most):
         y = up(tick)
         parts.append(f'<line class="grid" x1="{left}" x2="{_WIDTH - 40}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    for count in counts:
-        x = across(math.log10(1 + count))
+    for count in counts[:: math.ceil(len(counts) / _MOST_LABELS)]:
+        x = across(place_of(count))
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>')
         parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{count:,}</text>')
     for place, (name, estimates) in enumerate(series.items()):
-        points = [(across(math.log10(1 + count)), estimates[count]) for count in counts]
+        points = [(across(place_of(count)), estimates[count]) for count in counts]
         edge = [f"{x:.1f},{up(it.high):.1f}" for x, it in points]
         edge += [f"{x:.1f},{up(it.low):.1f}" for x, it in reversed(points)]
         line = " ".join(f"{x:.1f},{up(it.mean):.1f}" for x, it in points)

@@ -10,13 +10,15 @@ from itertools import islice
 import numpy as np
 
 from sdar_agents.config import TrainConfig
-from sdar_agents.machine import Speed
+from sdar_agents.machine import Speed, measure_speed
 from sdar_agents.memory_plan import ModelShape
+from sdar_agents.policy import compute_dtype, load_tokenizer
+from sdar_agents.setup import env_options, resolve_style
 from sdar_agents.teacher_weights import scores_once
 from sdar_agents.tokens import ChatTokenizer
 from sdar_gym.prompts import HistoryPrompt, Prompt, PromptStyle, PromptTooLongError, fit
-from sdar_gym.registration import make
-from sdar_skills.bank import SkillBank
+from sdar_gym.registration import SUITE, make, text_env
+from sdar_skills.bank import SkillBank, load_bank
 
 EFFICIENCY = {"cpu": 0.35, "cuda": 0.4}
 """Share of a plain matrix product's speed that a model's passes reach."""
@@ -84,7 +86,9 @@ def sample_workload(
             start = time.perf_counter()
             prompts.append(_prompt_tokens(info["prompt"], tokenizer, config.max_prompt_tokens))
             admissible = info["admissible_actions"]
-            action = str(admissible[int(generator.integers(len(admissible)))])
+            drawn = None if admissible else text_env(env).random_action(generator)
+            # Where actions can be neither listed nor drawn, a look at the length of an empty one is all there is.
+            action = str(admissible[int(generator.integers(len(admissible)))]) if admissible else drawn or ""
             actions.append(len(tokenizer.text_ids(action)) + 1)
             _, _, terminated, truncated, info = env.step(action)
             done = terminated or truncated
@@ -100,6 +104,24 @@ def sample_workload(
         source=f"{episodes} episodes of random actions; "
         + ("responses as long as their actions" if plain else "responses of half their budget"),
     )
+
+
+def sample_run(config: TrainConfig) -> Workload:
+    """What the episodes of a run's first step are like."""
+    tokenizer = load_tokenizer(config.model)
+    family = SUITE[config.env].family if config.env in SUITE else None
+    name = config.bank or family
+    bank = load_bank(name) if config.retriever != "none" and name is not None else None
+    style = resolve_style(config.prompt_style, config.model, config.env)
+    options = env_options(config.env, config.data, config.env_options)
+    return sample_workload(config, tokenizer, style, bank, options)
+
+
+def measured_speed(config: TrainConfig, shape: ModelShape, device: str) -> Speed:
+    """How fast this machine is at matrix products of the model's size."""
+    dtype = compute_dtype(config.dtype, device)
+    rows = min(config.microbatch_tokens, 8192)
+    return measure_speed(device, dtype, rows=rows, hidden=shape.hidden, wide=shape.feed_forward)
 
 
 def estimate_time(

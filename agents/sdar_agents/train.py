@@ -284,7 +284,7 @@ def _panel_result(run: Run, settings: RolloutSettings) -> Evaluation:
 
 def _numbers(evaluation: Evaluation) -> dict[str, Any]:
     values = evaluation.to_json()
-    names = ("n", "failed", "success_rate", "interval", "score_mean", "turns_mean", "seconds")
+    names = ("n", "failed", "success_rate", "interval", "score_mean", "turns_mean", "seconds", "solved")
     return {name: values[name] for name in names}
 
 

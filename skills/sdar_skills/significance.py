@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 RESAMPLES = 10_000
 _CHUNK_CELLS = 4_000_000
+
+Comparison = TypeVar("Comparison", bound=tuple[str, ...])
+"""What names a comparison, such as the two that are compared."""
 
 
 def bootstrap_means(
@@ -70,13 +74,13 @@ def paired_randomisation(
     return (as_large + 1) / (permutations + 1)
 
 
-def holm(p_values: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+def holm(p_values: Mapping[Comparison, float]) -> dict[Comparison, float]:
     """Holm's step-down correction (1979): p-values that may be compared with the level of all tests together.
 
     Args:
         p_values: Of every comparison that was made.
     """
-    adjusted: dict[tuple[str, str], float] = {}
+    adjusted: dict[Comparison, float] = {}
     largest = 0.0
     ordered = sorted(p_values, key=lambda pair: (p_values[pair], pair))
     for place, pair in enumerate(ordered):

@@ -30,7 +30,7 @@ from sdar_agents.memory_plan import (
 )
 from sdar_agents.policy import LoraSettings, ModelError, load_policy
 from sdar_agents.setup import set_up
-from sdar_agents.time_estimate import Workload, estimate_time, forward_flops
+from sdar_agents.time_estimate import Workload, estimate_time, forward_flops, sample_run
 
 SHAPE = ModelShape(
     architecture="Toy",
@@ -278,3 +278,10 @@ def test_fewer_gpus_than_asked_for_are_an_error(
     else:
         assert problem is not None
         assert re.search(meant, problem)
+
+
+def test_episodes_are_sampled_where_actions_cannot_be_listed() -> None:
+    config = replace(preset_config("quickstart", "grpo"), env="sdar_gym/SearchQAMini-v0", retriever="none")
+    work = sample_run(config)
+    assert 1 <= work.turns <= 4
+    assert work.prompt > 0

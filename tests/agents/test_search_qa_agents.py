@@ -148,8 +148,10 @@ def test_rule_agents_leave_such_an_episode_out_too(search_qa_folder: Path) -> No
     # Both oracles search for Lower Fenwick or Cora Lind first; only the former's engine fails.
     once = evaluate_rule("oracle", panel=panel, env_options=options | {"engine": Flaky("Lower Fenwick", 1)})
     assert (once.n, once.failed, once.success_rate) == (2, (), 1.0)
+    assert once.solved == panel.task_ids
     for_ever = evaluate_rule("oracle", panel=panel, env_options=options | {"engine": Flaky("Lower Fenwick", 99)})
     assert (for_ever.n, for_ever.failed, for_ever.success_rate) == (1, (SEA,), 1.0)
+    assert for_ever.solved == tuple(task for task in panel.task_ids if task != SEA)
     alone = replace(panel, task_ids=(SEA,), digests=None)
     with pytest.raises(RolloutError, match="does not answer"):
         evaluate_rule("oracle", panel=alone, env_options=options | {"engine": Flaky("Lower Fenwick", 99)})

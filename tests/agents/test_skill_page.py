@@ -12,7 +12,7 @@ import pytest
 
 from sdar_agents.cli import main
 from sdar_agents.skill_page import page
-from sdar_agents.svg_plots import Estimate, curve_plot, interval_plot, matrix_plot
+from sdar_agents.svg_plots import Estimate, curve_plot, interval_plot, learning_plot, matrix_plot
 
 HOSTILE = '"><script>alert(1)</script>&amp;'
 
@@ -134,6 +134,24 @@ def test_curves_rise_upwards_on_a_logarithmic_axis() -> None:
     assert x9 - x0 == pytest.approx(x99 - x9, abs=0.1)
     assert y0 < y9 < y99
     assert y9 == pytest.approx((y0 + y99) / 2, abs=0.1)
+
+
+def test_learning_curves_stand_on_an_even_axis_that_ends_above_them() -> None:
+    curve = {0: Estimate(0.0, 0.0, 0.0), 5: Estimate(0.2, 0.1, 0.3), 20: Estimate(0.4, 0.3, 0.5)}
+    (svg,) = svgs(learning_plot({"a": curve}, title="success"))
+    (x0, y0), (x5, y5), (x20, y20) = [numbers(dot, "cx", "cy") for dot in svg.iter() if dot.tag.endswith("circle")]
+    assert x5 - x0 == pytest.approx((x20 - x0) / 4, abs=0.1)
+    assert y5 == pytest.approx((y0 + y20) / 2, abs=0.1)
+    labels = [text.text for text in svg.iter() if text.tag.endswith("}text")]
+    # .5 is below .6, a fifth above it; nothing is drawn at 1.
+    assert "0.6" in labels
+    assert "1" not in labels
+
+
+def test_a_long_learning_curve_keeps_its_labels_apart() -> None:
+    (svg,) = svgs(learning_plot({"a": {step: Estimate(0.5, 0.4, 0.6) for step in range(0, 1000, 10)}}, title="success"))
+    below = [text for text in svg.iter() if text.tag.endswith("}text") and text.get("text-anchor") == "middle"]
+    assert 10 <= len(below) <= 16
 
 
 def test_a_matrix_shows_each_count_once() -> None:

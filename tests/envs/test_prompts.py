@@ -6,7 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from sdar_gym.prompts import COMPACT, TAGGED, Exchange, HistoryPrompt, Prompt, PromptTooLongError, fit, prompt_style
+from sdar_gym import prompts
+from sdar_gym.prompts import (
+    COMPACT,
+    PROMPT_STYLES,
+    TAGGED,
+    Exchange,
+    HistoryPrompt,
+    Prompt,
+    PromptTooLongError,
+    fit,
+    prompt_hash,
+    prompt_style,
+)
 from sdar_gym.registration import make
 
 PROMPT = Prompt(
@@ -118,3 +130,42 @@ def test_an_episode_forgets_the_one_before() -> None:
 def test_a_misspelt_style_suggests_the_nearest() -> None:
     with pytest.raises(ValueError, match="did you mean 'compact'"):
         prompt_style("compakt")
+
+
+def test_styles_have_hashes_of_their_own() -> None:
+    hashes = {name: prompt_hash(style) for name, style in PROMPT_STYLES.items()}
+    assert len(set(hashes.values())) == len(hashes)
+    assert hashes == {name: prompt_hash(style) for name, style in PROMPT_STYLES.items()}
+
+
+@pytest.mark.parametrize("change", [{"preamble": "Act."}, {"observations": 3}, {"keep_opening": False}, {"actions": 1}])
+def test_a_changed_style_has_another_hash(change: dict[str, object]) -> None:
+    assert prompt_hash(replace(TAGGED, **change)) != prompt_hash(TAGGED)  # type: ignore[arg-type]
+
+
+def test_any_changed_word_around_observations_changes_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {name: prompt_hash(style) for name, style in PROMPT_STYLES.items()}
+
+    def changes(old: str, new: str) -> set[str]:
+        """Styles whose hash differs when a word that a message is made of is another."""
+        with monkeypatch.context() as patch:
+            around = Prompt.around_slot
+
+            def other(self: Prompt) -> tuple[str, str]:
+                start, end = around(self)
+                return start.replace(old, new), end.replace(old, new)
+
+            patch.setattr(Prompt, "around_slot", other)
+            return {name for name, style in PROMPT_STYLES.items() if prompt_hash(style) != before[name]}
+
+    everywhere = set(PROMPT_STYLES)
+    assert changes("Now: ", "Seen: ") == changes("Task: ", "Goal: ") == everywhere
+    assert changes("At the start: ", "First: ") == {"tagged"}
+    assert changes("(as at the start)", "(see above)") == {"tagged"}
+    assert changes("Admissible actions: ", "Choose: ") == {"tagged"}
+    assert changes("Done: ", "So far: ") == {"compact", "search"}
+    assert changes("(failed)", "(no)") == {"compact", "search"}
+    assert changes("(no action)", "(nothing)") == everywhere
+    with monkeypatch.context() as patch:
+        patch.setattr(prompts, "fill_slot", lambda around, skills: "\n".join([around[0], skills, around[1]]))
+        assert all(prompt_hash(style) != before[name] for name, style in PROMPT_STYLES.items())

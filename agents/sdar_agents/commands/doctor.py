@@ -89,9 +89,9 @@ def _examine(config: TrainConfig, machine: Machine, world: int, console: Console
     }
     if plan.peak > free:
         return too_large(config, shape, plan, have=free, need=plan.peak, what="free")
-    work, speed = _measure(config, shape, device)
-    from sdar_agents.time_estimate import estimate_time
+    from sdar_agents.time_estimate import estimate_time, measured_speed, sample_run
 
+    work, speed = sample_run(config), measured_speed(config, shape, device)
     estimate = estimate_time(config, shape, work, speed, device=device, world=world)
     console.print()
     _print_estimate(config, work, speed, estimate, device=device, console=console)
@@ -101,26 +101,6 @@ def _examine(config: TrainConfig, machine: Machine, world: int, console: Console
         **dataclasses.asdict(estimate),
     }
     return None
-
-
-def _measure(config: TrainConfig, shape: ModelShape, device: str) -> tuple[Workload, Speed]:
-    from sdar_agents.machine import measure_speed
-    from sdar_agents.policy import compute_dtype, load_tokenizer
-    from sdar_agents.setup import env_options, resolve_style
-    from sdar_agents.time_estimate import sample_workload
-    from sdar_gym.registration import SUITE
-    from sdar_skills.bank import load_bank
-
-    tokenizer = load_tokenizer(config.model)
-    family = SUITE[config.env].family if config.env in SUITE else None
-    name = config.bank or family
-    bank = load_bank(name) if config.retriever != "none" and name is not None else None
-    style = resolve_style(config.prompt_style, config.model, config.env)
-    options = env_options(config.env, config.data, config.env_options)
-    work = sample_workload(config, tokenizer, style, bank, options)
-    dtype = compute_dtype(config.dtype, device)
-    rows = min(config.microbatch_tokens, 8192)
-    return work, measure_speed(device, dtype, rows=rows, hidden=shape.hidden, wide=shape.feed_forward)
 
 
 def _machine_table(machine: Machine) -> Table:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from importlib import import_module
 
-from sdar_gym.errors import unknown
+from sdar_agents.actions import run_action
 
 _HERE = "sdar_agents.commands"
 ACTIONS: dict[str, tuple[str, str]] = {
@@ -23,24 +21,6 @@ ACTIONS: dict[str, tuple[str, str]] = {
 """Name of an action -> `module:function` that takes the arguments after the name, and what it does."""
 
 
-def usage() -> str:
-    """The actions, one a line."""
-    lines = (f"  {name:<10} {summary}\n" for name, (_, summary) in ACTIONS.items())
-    return "usage: sdar-gym skills ACTION [OPTIONS]\n\nactions:\n" + "".join(lines)
-
-
 def run(arguments: Sequence[str]) -> None:
     """Run the action that the first argument names."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage() + "\n`sdar-gym skills ACTION --help` lists the options.")
-        sys.exit(0 if arguments else 2)
-    name, rest = arguments[0], list(arguments[1:])
-    if name not in ACTIONS:
-        raise ValueError(unknown("action", name, ACTIONS))
-    module, _, function = ACTIONS[name][0].partition(":")
-    try:
-        getattr(import_module(module), function)(rest)
-    except OSError as error:
-        if error.errno is None:  # raised here, with a text for users
-            raise
-        raise OSError(f"{error.filename or name}: {error.strerror}") from error
+    run_action("skills", ACTIONS, arguments)

@@ -1,0 +1,20 @@
+"""`sdar-gym bench ACTION`: finds the action."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sdar_agents.actions import run_action
+
+_HERE = "sdar_agents.commands"
+ACTIONS: dict[str, tuple[str, str]] = {
+    "plan": (f"{_HERE}.bench_plan:run", "how many episodes and seeds an effect needs, or what a bench file can show"),
+    "run": (f"{_HERE}.bench_run:run", "environments x learners x seeds from one file; the same command goes on"),
+    "report": (f"{_HERE}.bench_report:run", "means, intervals, curves, and a verdict for each pair of learners"),
+}
+"""Name of an action -> `module:function` that takes the arguments after the name, and what it does."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the action that the first argument names."""
+    run_action("bench", ACTIONS, arguments)
