@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -218,6 +219,21 @@ def fit(prompt: Prompt, *, budget_tokens: int, count_tokens: Callable[[str], int
             "raise --max-prompt-tokens, or use a prompt style that shows less"
         )
     return FittedPrompt(fitted, dropped_history, len(prompt.admissible_actions) - len(fitted.admissible_actions))
+
+
+def prompt_hash(style: PromptStyle) -> str:
+    """16 hex digits of the SHA-256 over a fixed prompt in this style, without skills and with: its words, as a number."""
+    prompt = Prompt(
+        style=style,
+        task="TASK",
+        opening="OPENING",
+        history=(Exchange("SEEN", "ACT"), Exchange("SEEN AGAIN", "ACT AGAIN", was_valid=False)),
+        actions=("OLD ACT",),
+        observation="NOW",
+        admissible_actions=("ONE", "TWO") if style.show_admissible else (),
+        turn=3,
+    )
+    return hashlib.sha256(f"{prompt.render()}\0{prompt.render('SKILLS')}".encode()).hexdigest()[:16]
 
 
 class HistoryPrompt(TextWrapper):
