@@ -222,7 +222,7 @@ def fit(prompt: Prompt, *, budget_tokens: int, count_tokens: Callable[[str], int
 
 
 def prompt_hash(style: PromptStyle) -> str:
-    """16 hex digits of the SHA-256 over a fixed prompt in this style, without skills and with: its words, as a number."""
+    """16 hex digits of the SHA-256 over a fixed prompt in this style, without skills and with them."""
     prompt = Prompt(
         style=style,
         task="TASK",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sdar_agents.episode import Completion, Episode, Turn
+from sdar_agents.files import write_text
 
 FORMAT = 1
 Phase = Literal["train", "eval"]
@@ -196,6 +197,22 @@ def read_episodes(file: Path) -> Iterator[RecordedEpisode]:
                 yield _from_json(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise EpisodeFileError(f"{file}, line {number} is not a recorded episode: {error}") from error
+
+
+def drop_episodes(file: Path, *, after: int) -> None:
+    """Take out the episodes of later steps than `after`, which are to be played again; the rest stays byte for byte.
+
+    Raises:
+        EpisodeFileError: as `read_header`; or a line that is not an episode.
+    """
+    if _is_cut_header(file):
+        return
+    read_header(file)
+    _remove_cut_line(file)
+    kept = [each.step <= after for each in read_episodes(file)]
+    lines = file.read_text(encoding="utf-8").split("\n")
+    chosen = [lines[0], *(line for line, keep in zip(lines[1:], kept, strict=False) if keep)]
+    write_text(file, "".join(f"{line}\n" for line in chosen))
 
 
 def is_cut(file: Path) -> bool:

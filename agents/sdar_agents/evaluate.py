@@ -179,6 +179,7 @@ def evaluate_policy(
     batch: int = 128,
     world: World = ALONE,
     record: EvaluationRecord | None = None,
+    heard: Callable[[Sequence[Episode]], None] | None = None,
 ) -> Evaluation:
     """Play a panel with a model; `settings.student_skills` says whether its prompt shows the skills.
 
@@ -187,6 +188,7 @@ def evaluate_policy(
         batch: Episodes played at once; the result does not depend on it.
         world: The processes that share out the panel; each gets the whole result.
         record: Keeps each episode as it ends; what it holds already is not played again. For a single process.
+        heard: Is given the episodes at the end, in the order of the panel.
 
     Raises:
         RolloutError: no task could be played.
@@ -217,8 +219,11 @@ def evaluate_policy(
     episodes = {**known, **{episode.group: episode for episode in rollout.episodes}}
     if not episodes:
         raise RolloutError(f"no task of the panel {panel.name} could be played: {rollout.failures[0]}")
+    ordered = [episodes[number] for number in sorted(episodes)]
+    if heard is not None:
+        heard(ordered)
     return summarise(
-        [episodes[number] for number in sorted(episodes)],
+        ordered,
         panel=panel,
         behaviour_hash=text_env(pool.example).behaviour_hash,
         agent=agent,

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,13 @@ from sdar_agents.learners.base import LossOutput, TokenScores
 from sdar_agents.packing import PackingCounts, score_packed, tree_chunks
 from sdar_agents.policy import move_towards, score
 from sdar_agents.setup import Run
+
+
+class TokenSink(Protocol):
+    """Who wants to hear of tokens' scores; see `recorder.TokenRecorder`."""
+
+    def add(self, policy: TokenScores, teacher: TokenScores | None, output: LossOutput, batch: TurnBatch) -> None:
+        """Hear of a micro-batch."""
 
 
 @dataclass(slots=True)
@@ -59,14 +66,17 @@ def scored(run: Run, batch: TurnBatch) -> TurnBatch:
     return replace(batch, importance=_importance(run, batch))
 
 
-def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str, float]:
+def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock, sink: TokenSink | None = None) -> dict[str, float]:
     """The optimizer updates of one step.
 
     The mean is over the tokens of each whole minibatch, so its division into micro-batches, and those among processes,
     cannot change the gradient. The teacher is scored here, beside the student, with the weights that `config.teacher`
     names.
+
+    Args:
+        sink: Hears of every token's scores.
     """
-    config, record = run.config, _Record(clock)
+    config, record = run.config, _Record(clock, sink=sink)
     sums: dict[str, float] = defaultdict(float)
     tokens = 0.0
     norms = []
@@ -98,6 +108,7 @@ class _Record:
     clock: PhaseClock = field(default_factory=PhaseClock)
     student: PackingCounts = field(default_factory=PackingCounts)
     teacher: PackingCounts = field(default_factory=PackingCounts)
+    sink: TokenSink | None = None
 
     def packing_ratios(self, world: World) -> dict[str, float]:
         """Tokens with and without sharing, over all processes; nothing where nothing was packed."""
@@ -119,6 +130,8 @@ def backward(run: Run, micro: TurnBatch, total: float, record: _Record | None = 
         loss = token_mean(output.token_loss * micro.importance, micro.token_weight, total)
         # Sharded gradients are averaged over the processes, where a sum is meant.
         (loss * run.world.size).backward()  # type: ignore[no-untyped-call]
+    if record.sink is not None:
+        record.sink.add(policy, teacher, output, micro)
     return output
 
 
