@@ -54,17 +54,22 @@ function filter() {
 function rows() {
   const list = by("list"), first = Math.max(0, Math.floor(list.scrollTop / HEIGHT) - 5);
   const last = Math.min(shown.length, first + Math.ceil(list.clientHeight / HEIGHT) + 10);
+  const active = document.activeElement;
   by("rows").replaceChildren(...shown.slice(first, last).map((each, place) => {
-    const row = make("button", undefined, "row"), top = make("span");
+    // A row stays the same node, so that focus and a click under way survive scrolling.
+    const row = each.row || make("button", undefined, "row"), top = make("span");
     row.type = "button";
     row.style.top = `${(first + place) * HEIGHT}px`;
     row.setAttribute("aria-current", each === current);
+    if (each.row) return row;
+    each.row = row;
     top.append(make("b", each.success ? "\u2713 " : "\u2717 ", each.success ? "good" : "bad"), each.task);
     row.title = each.success ? "solved" : "not solved";
     row.append(top, make("span", `${each.phase} ${each.step} \u00b7 ${each.kind} \u00b7 ${each.id}`, "soft"));
     row.onclick = () => { location.hash = `episode=${encodeURIComponent(each.key)}`; };
     return row;
   }));
+  if (active && active.isConnected && active.classList.contains("row")) active.focus({ preventScroll: true });
 }
 
 function part(title, text) {

@@ -25,6 +25,7 @@ from selenium import webdriver  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.support.select import Select  # noqa: E402
+from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
 HOSTILE = "</script><b>bold</b><script>document.title='taken'</script><!-- \u2028 & \" '"
 
@@ -71,7 +72,9 @@ def test_a_thousand_episodes_are_searched_filtered_and_opened(view: Path, browse
     browser.find_element(By.ID, "search").send_keys("task-999")
     assert count.text == "1 of 1000 episodes"
     browser.find_element(By.CSS_SELECTOR, ".row").click()
-    assert "episode=train-3-999" in browser.current_url
+    WebDriverWait(browser, 10).until(lambda driver: "episode=train-3-999" in driver.current_url)
+    WebDriverWait(browser, 10).until(lambda driver: len(driver.find_elements(By.CSS_SELECTOR, ".turn")) == 2)
+    assert browser.find_element(By.CSS_SELECTOR, ".row").get_attribute("aria-current") == "true"
     assert len(browser.find_elements(By.CSS_SELECTOR, ".turn")) == 2
     # The second turn's first token: student -0.5, teacher -0.25, gate 0.5.
     token = browser.find_elements(By.CSS_SELECTOR, ".turn")[1].find_element(By.CSS_SELECTOR, ".tokens button")
