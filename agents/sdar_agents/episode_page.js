@@ -180,7 +180,8 @@ function follow() {
 summary();
 fill("kind", data.episodes.map((each) => each.kind));
 fill("phase", data.episodes.map(phase));
-for (const id of ["search", "success", "kind", "phase"]) by(id).oninput = filter;
+by("search").oninput = filter;
+for (const id of ["success", "kind", "phase"]) by(id).onchange = filter;
 by("list").onscroll = rows;
 by("scheme").onclick = () => {
   const root = document.documentElement;
