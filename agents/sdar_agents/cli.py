@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("sdar_agents.commands.quickstart", "GRPO, GRPO+OPSD and SDAR side by side, over seeds, in one plot"),
     "bench": ("sdar_agents.commands.bench", "plan, run and report on environments x learners x seeds"),
     "eval": ("sdar_agents.commands.evaluate", "success of an oracle, a random agent or a trained model on a panel"),
+    "view": ("sdar_agents.commands.view", "one offline page of the episodes of a run or an evaluation"),
     "doctor": (
         "sdar_agents.commands.doctor",
         "versions, GPUs, memory; do settings fit, and how long would they take",

@@ -133,6 +133,11 @@ class TrainConfig:
     eval_temperature: float = 0.4
     """Of evaluation rollouts, as in the paper's code; 0 is greedy."""
 
+    record_episodes: int = 8
+    """How many episodes of a recorded step, and of each evaluation, go to `episodes.jsonl` (`sdar-gym view`)."""
+    record_every: int = 10
+    """Every how many training steps episodes are recorded; the first and the last step always are."""
+
     checkpoint_every: int = 10
     """Steps between checkpoints; the last step always writes one."""
     keep_checkpoints: int = 2
@@ -144,10 +149,12 @@ class TrainConfig:
         object.__setattr__(self, "teacher", FORMER_TEACHERS.get(self.teacher, self.teacher))
         for name in ("steps", "groups", "group_size", "minibatches", "microbatch_tokens", "max_prompt_tokens",
                      "max_response_tokens", "skills_per_task", "max_skill_tokens", "eval_episodes", "eval_every",
-                     "checkpoint_every", "keep_checkpoints", "keep_every"):  # fmt: skip
+                     "checkpoint_every", "keep_checkpoints", "keep_every", "record_every"):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+        if self.record_episodes < 0:
+            raise ConfigError(f"--record-episodes must not be negative, got {self.record_episodes}")
         if self.group_size < 2:
             raise ConfigError("--group-size must be at least 2: a group's advantages compare its members")
         if self.temperature <= 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sdar_agents.episode import Completion, Episode, Turn
+from sdar_agents.files import write_text
 
 FORMAT = 1
 Phase = Literal["train", "eval"]
@@ -94,7 +96,8 @@ class RecordedEpisode:
 class EpisodeWriter:
     """Appends episodes to a file, each forced to the disk before `add` returns.
 
-    A file that is there already is continued if its header says the same; a cut last line is removed first.
+    A file that is there already is continued if its header says the same; a cut last line is removed first. One that
+    holds nothing but a cut header is begun anew.
 
     Raises:
         EpisodeFileError: the file holds something else, or episodes of other settings; it is left as it is.
@@ -102,7 +105,7 @@ class EpisodeWriter:
 
     def __init__(self, file: Path, header: EpisodeHeader) -> None:
         self.file = file
-        if file.exists() and file.stat().st_size:
+        if file.exists() and file.stat().st_size and not _is_cut_header(file):
             known = read_header(file)
             different = differences(known, header)
             if different:
@@ -131,7 +134,7 @@ class EpisodeWriter:
         self.close()
 
     def _write(self, values: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n")
+        self._stream.write(json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
@@ -143,10 +146,15 @@ def differences(old: EpisodeHeader, new: EpisodeHeader) -> list[str]:
     after |= {f"settings.{key}": value for key, value in after.pop("settings").items()}
     # A header that was read has lists where a new one may have tuples.
     return [
-        f"{key}: {before.get(key)} -> {after.get(key)}"
+        f"{key}: {_short(before.get(key))} -> {_short(after.get(key))}"
         for key in sorted({*before, *after} - {"version"})
         if json.dumps(before.get(key)) != json.dumps(after.get(key))
     ]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
 
 
 def read_header(file: Path) -> EpisodeHeader:
@@ -155,6 +163,8 @@ def read_header(file: Path) -> EpisodeHeader:
     Raises:
         EpisodeFileError: no such file, not a file of episodes, or one of another format.
     """
+    if file.is_file() and _is_cut_header(file):
+        raise EpisodeFileError(f"{file} was cut off in its first line: it holds no episode")
     try:
         with file.open(encoding="utf-8") as stream:
             values = json.loads(stream.readline())
@@ -189,6 +199,22 @@ def read_episodes(file: Path) -> Iterator[RecordedEpisode]:
                 raise EpisodeFileError(f"{file}, line {number} is not a recorded episode: {error}") from error
 
 
+def drop_episodes(file: Path, *, after: int) -> None:
+    """Take out the episodes of later steps than `after`, which are to be played again; the rest stays byte for byte.
+
+    Raises:
+        EpisodeFileError: as `read_header`; or a line that is not an episode.
+    """
+    if _is_cut_header(file):
+        return
+    read_header(file)
+    _remove_cut_line(file)
+    kept = [each.step <= after for each in read_episodes(file)]
+    lines = file.read_text(encoding="utf-8").split("\n")
+    chosen = [lines[0], *(line for line, keep in zip(lines[1:], kept, strict=False) if keep)]
+    write_text(file, "".join(f"{line}\n" for line in chosen))
+
+
 def is_cut(file: Path) -> bool:
     """Whether the last line lacks its end: its writer was stopped in the middle of it, and it counts as not there."""
     with file.open("rb") as stream:
@@ -197,6 +223,17 @@ def is_cut(file: Path) -> bool:
             return False
         stream.seek(-1, os.SEEK_END)
         return stream.read(1) != b"\n"
+
+
+_BEGINNING = f'{{"format":{FORMAT},"env":'.encode()
+
+
+def _is_cut_header(file: Path) -> bool:
+    """Whether a file is the beginning of a header and nothing more: who wrote it was stopped before any episode."""
+    with file.open("rb") as stream:
+        line = stream.readline()
+    beginning = line[: len(_BEGINNING)]
+    return bool(line) and not line.endswith(b"\n") and _BEGINNING.startswith(beginning)
 
 
 def _remove_cut_line(file: Path) -> None:
@@ -226,8 +263,13 @@ def _to_json(recorded: RecordedEpisode) -> dict[str, Any]:
     return values
 
 
-def _rounded(numbers: tuple[float, ...]) -> list[float]:
-    return [round(number, 5) for number in numbers]
+def _rounded(numbers: tuple[float, ...]) -> list[float | None]:
+    # An endpoint may not tell log-probabilities; JSON has no word for NaN.
+    return [round(number, 5) if math.isfinite(number) else None for number in numbers]
+
+
+def _numbers(values: list[float | None]) -> tuple[float, ...]:
+    return tuple(math.nan if value is None else value for value in values)
 
 
 def _from_json(values: dict[str, Any]) -> RecordedEpisode:
@@ -239,7 +281,7 @@ def _from_json(values: dict[str, Any]) -> RecordedEpisode:
         episode=Episode(turns=turns, **{**episode, "skill_ids": tuple(episode["skill_ids"])}),
         phase=values["phase"],
         step=int(values["step"]),
-        advantages=None if advantages is None else tuple(advantages),
+        advantages=None if advantages is None else _numbers(advantages),
         traces=None if traces is None else tuple(_trace(trace) for trace in traces),
     )
 
@@ -247,8 +289,8 @@ def _from_json(values: dict[str, Any]) -> RecordedEpisode:
 def _turn(values: dict[str, Any]) -> Turn:
     completion = dict(values.pop("completion"))
     before, after = values.pop("around_slot")
-    for name in ("token_ids", "logprobs"):
-        completion[name] = tuple(completion[name])
+    completion["token_ids"] = tuple(completion["token_ids"])
+    completion["logprobs"] = _numbers(completion["logprobs"])
     return Turn(
         prompt_ids=(),
         teacher_prompt_ids=None,
@@ -258,5 +300,5 @@ def _turn(values: dict[str, Any]) -> Turn:
     )
 
 
-def _trace(values: dict[str, list[float]]) -> TokenTrace:
-    return TokenTrace(**{name: tuple(numbers) for name, numbers in values.items()})
+def _trace(values: dict[str, list[float | None]]) -> TokenTrace:
+    return TokenTrace(**{name: _numbers(numbers) for name, numbers in values.items()})

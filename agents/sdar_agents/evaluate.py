@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +14,8 @@ import numpy as np
 from sdar_agents.backends.base import Backend
 from sdar_agents.distributed import ALONE, World
 from sdar_agents.env_hosts import EnvPool, TextEnvironment
-from sdar_agents.episode import Episode
+from sdar_agents.episode import Completion, Episode, Turn
+from sdar_agents.episode_file import EpisodeHeader, EpisodeWriter, RecordedEpisode, read_episodes
 from sdar_agents.intervals import wilson
 from sdar_agents.rollout import ATTEMPTS, Assignment, Rollout, RolloutError, RolloutSettings, draw_seed, joined, play
 from sdar_agents.teacher import PrivilegedContext
@@ -21,7 +24,30 @@ from sdar_gym.registration import make, text_env
 from sdar_gym.tasks import Panel
 from sdar_gym.text_env import INTERRUPTED, TextEnv
 
-RuleAgent = Literal["oracle", "random"]
+RuleAgent = Literal["oracle", "random", "human"]
+Choice = Callable[[TextEnvironment, str, dict[str, Any]], str | None]
+"""From the environment, what was seen and its info to an action; None stops the evaluation."""
+
+
+class EvaluationRecord:
+    """The episodes of one evaluation in a file: those that were played before, and each further one as it ends.
+
+    Raises:
+        EpisodeFileError: the file holds something else, or an evaluation of other settings; it is left as it is.
+    """
+
+    def __init__(self, file: Path, header: EpisodeHeader) -> None:
+        self._writer = EpisodeWriter(file, header)
+        self.known = {each.number: each.episode for each in read_episodes(file)}
+        """Number in the panel to the episode."""
+
+    def add(self, number: int, episode: Episode) -> None:
+        """Append an episode."""
+        self._writer.add(RecordedEpisode(number, episode))
+
+    def close(self) -> None:
+        """Close the file; another evaluation of the same settings can go on with it."""
+        self._writer.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +90,6 @@ class Evaluation:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    task_id: str
-    task_type: str
-    success: bool
-    score: float
-    turns: int
-
-
 def summarise(
     episodes: Sequence[Episode],
     *,
@@ -83,9 +100,72 @@ def summarise(
     failed: Sequence[str] = (),
 ) -> Evaluation:
     """The evaluation that recorded episodes amount to."""
-    outcomes = [_Outcome(e.task_id, e.task_type, e.success, e.score, len(e.turns)) for e in episodes]
-    return _evaluation(
-        outcomes, panel=panel, behaviour_hash=behaviour_hash, agent=agent, seconds=seconds, failed=failed
+    return _summary(
+        episodes,
+        env=panel.env_id,
+        agent=agent,
+        panel=panel.name,
+        panel_hash=panel.hash,
+        behaviour_hash=behaviour_hash,
+        failed=failed,
+        seconds=seconds,
+    )
+
+
+def rescored(header: EpisodeHeader, episodes: Sequence[Episode]) -> Evaluation:
+    """The evaluation that a file of episodes amounts to; tasks that it lacks are in `failed`.
+
+    Raises:
+        ValueError: no episode.
+    """
+    if not episodes:
+        raise ValueError("the file holds no whole episode of an evaluation: nothing to score")
+    played = {episode.task_id for episode in episodes}
+    return _summary(
+        episodes,
+        env=header.env,
+        agent=header.agent,
+        panel=header.panel or "",
+        panel_hash=header.panel_hash or "",
+        behaviour_hash=header.behaviour_hash,
+        failed=[task for task in header.settings.get("task_ids", ()) if task not in played],
+        seconds=0.0,
+    )
+
+
+def _summary(
+    episodes: Sequence[Episode],
+    *,
+    env: str,
+    agent: str,
+    panel: str,
+    panel_hash: str,
+    behaviour_hash: str | None,
+    failed: Sequence[str],
+    seconds: float,
+) -> Evaluation:
+    solved, count = sum(each.success for each in episodes), len(episodes)
+    turns = sum(len(each.turns) for each in episodes)
+    by_type = {
+        kind: (sum(e.success for e in episodes if e.task_type == kind), sum(e.task_type == kind for e in episodes))
+        for kind in sorted({each.task_type for each in episodes})
+    }
+    return Evaluation(
+        env=env,
+        agent=agent,
+        panel=panel,
+        panel_hash=panel_hash,
+        behaviour_hash=behaviour_hash,
+        n=count,
+        failed=tuple(failed),
+        success_rate=solved / count,
+        interval=wilson(solved, count),
+        score_mean=sum(each.score for each in episodes) / count,
+        turns_mean=turns / count,
+        by_task_type=by_type,
+        steps_per_second=turns / seconds if seconds > 0 else 0.0,
+        seconds=seconds,
+        solved=tuple(each.task_id for each in episodes if each.success),
     )
 
 
@@ -101,6 +181,8 @@ def evaluate_policy(
     seed: str,
     batch: int = 128,
     world: World = ALONE,
+    record: EvaluationRecord | None = None,
+    heard: Callable[[Sequence[Episode]], None] | None = None,
 ) -> Evaluation:
     """Play a panel with a model; `settings.student_skills` says whether its prompt shows the skills.
 
@@ -108,12 +190,16 @@ def evaluate_policy(
         seed: Of the sampling; the same seed makes evaluations comparable draw by draw.
         batch: Episodes played at once; the result does not depend on it.
         world: The processes that share out the panel; each gets the whole result.
+        record: Keeps each episode as it ends; what it holds already is not played again. For a single process.
+        heard: Is given the episodes at the end, in the order of the panel.
 
     Raises:
         RolloutError: no task could be played.
     """
     begin = time.perf_counter()
-    assignments = [Assignment(task, group) for group, task in enumerate(panel.task_ids)]
+    known = {} if record is None else record.known
+    numbers = [number for number in range(len(panel)) if number not in known]
+    assignments = [Assignment(panel.task_ids[number], number) for number in numbers]
 
     def play_mine() -> Rollout:
         mine = world.share(range(len(assignments)))
@@ -126,16 +212,21 @@ def evaluate_policy(
                 settings=settings,
                 context=context if settings.student_skills else None,
                 seed=seed,
-                first=first,
+                numbers=numbers[first : min(first + batch, mine[-1] + 1)],
+                on_episode=None if record is None else record.add,
             )
             for first in mine[::batch]
         )
 
-    rollout = joined(world.together(play_mine))
-    if not rollout.episodes:
+    rollout = joined(world.together(play_mine) if numbers else ())
+    episodes = {**known, **{episode.group: episode for episode in rollout.episodes}}
+    if not episodes:
         raise RolloutError(f"no task of the panel {panel.name} could be played: {rollout.failures[0]}")
+    ordered = [episodes[number] for number in sorted(episodes)]
+    if heard is not None:
+        heard(ordered)
     return summarise(
-        rollout.episodes,
+        ordered,
         panel=panel,
         behaviour_hash=text_env(pool.example).behaviour_hash,
         agent=agent,
@@ -151,30 +242,40 @@ def evaluate_rule(
     env_options: dict[str, Any],
     seed: int = 0,
     on_episode: Callable[[int], None] = lambda _done: None,
+    record: EvaluationRecord | None = None,
+    ask: Choice | None = None,
 ) -> Evaluation:
-    """Play a panel by the environment's oracle, or by drawing among the admissible actions.
+    """Play a panel by the environment's oracle, by drawing among the admissible actions, or by asking a person.
 
     An episode that is interrupted is played afresh once, then left out, as for a model.
 
+    Args:
+        record: Keeps each episode as it ends; what it holds already is not played again.
+        ask: Asks the person, for the agent `human`.
+
     Raises:
         ValueError: a random agent in an environment that neither lists admissible actions nor draws any.
-        RolloutError: no task could be played.
+        RolloutError: no task could be played, or the person stopped.
     """
     env = make(panel.env_id, **env_options)
-    outcomes, failed, begin = [], list[str](), time.perf_counter()
+    episodes = {} if record is None else dict(record.known)
+    failed, reason, begin = list[str](), "", time.perf_counter()
     for number, task_id in enumerate(panel.task_ids):
-        played = [_play_by_rule(agent, env, task_id, draw_seed(f"random/{seed}", number, 0))]
-        while isinstance(played[-1], str) and len(played) < ATTEMPTS:
-            played.append(_play_by_rule(agent, env, task_id, draw_seed(f"random/{seed}", number, 0)))
-        if isinstance(played[-1], str):
-            failed.append(task_id)
-        else:
-            outcomes.append(played[-1])
+        if number not in episodes:
+            fresh = partial(_choice, agent, draw_seed(f"random/{seed}", number, 0), ask)
+            played = _played_by_rule(fresh, env, task_id, number)
+            if isinstance(played, str):
+                failed.append(task_id)
+                reason = played
+            else:
+                episodes[number] = played
+                if record is not None:
+                    record.add(number, played)
         on_episode(number + 1)
-    if not outcomes:
-        raise RolloutError(f"no task of the panel {panel.name} could be played: {played[-1]}")
-    return _evaluation(
-        outcomes,
+    if not episodes:
+        raise RolloutError(f"no task of the panel {panel.name} could be played: {reason}")
+    return summarise(
+        [episodes[number] for number in sorted(episodes)],
         panel=panel,
         behaviour_hash=text_env(env).behaviour_hash,
         agent=agent,
@@ -183,20 +284,54 @@ def evaluate_rule(
     )
 
 
-def _play_by_rule(agent: RuleAgent, env: TextEnvironment, task_id: str, seed: int) -> _Outcome | str:
+def _choice(agent: RuleAgent, seed: int, ask: Choice | None) -> Choice:
+    if agent == "human":
+        if ask is None:
+            raise ValueError("the agent `human` needs somebody to ask")
+        return ask
+    if agent == "oracle":
+        return lambda env, _seen, _info: text_env(env).oracle()
+    generator = np.random.default_rng(seed)
+    return lambda env, _seen, info: _random_action(text_env(env), info, generator)
+
+
+def _played_by_rule(fresh: Callable[[], Choice], env: TextEnvironment, task_id: str, number: int) -> Episode | str:
+    """One episode, or what interrupted it each time."""
+    played: Episode | str = ""
+    for _ in range(ATTEMPTS):
+        played = _play_by_rule(fresh(), env, task_id, number)
+        if isinstance(played, Episode):
+            break
+    return played
+
+
+def _play_by_rule(choose: Choice, env: TextEnvironment, task_id: str, number: int) -> Episode | str:
     """One episode, or what interrupted it."""
-    core, generator = text_env(env), np.random.default_rng(seed)
-    _, info = env.reset(options={"task": task_id})
-    turns, done = 0, False
-    while not done:
-        action = core.oracle() if agent == "oracle" else _random_action(core, info, generator)
+    seen, info = env.reset(options={"task": task_id})
+    turns, terminated, truncated = list[Turn](), False, False
+    while not (terminated or truncated):
+        action = choose(env, seen, info)
         if action is None:
             break
-        _, _, terminated, truncated, info = env.step(action)
+        before = seen
+        seen, reward, terminated, truncated, info = env.step(action)
         if info.get(INTERRUPTED):
             return str(info[INTERRUPTED])
-        turns, done = turns + 1, terminated or truncated
-    return _Outcome(task_id, str(info["task_type"]), bool(info["success"]), float(info["score"]), turns)
+        valid = bool(info.get("is_action_valid", True))
+        completion = Completion((), (), action, stopped=True)
+        turns.append(Turn((), None, completion, action, seen, float(reward), valid, info.get("failure"), before))
+    return Episode(
+        env_id=str(env.spec.id) if env.spec is not None else "",
+        task_id=task_id,
+        task_type=str(info["task_type"]),
+        task=str(info["task"]),
+        group=number,
+        turns=tuple(turns),
+        success=bool(info["success"]),
+        score=float(info["score"]),
+        truncated=bool(truncated and not terminated),
+        skill_ids=(),
+    )
 
 
 def _random_action(core: TextEnv, info: dict[str, Any], generator: np.random.Generator) -> str:
@@ -205,37 +340,3 @@ def _random_action(core: TextEnv, info: dict[str, Any], generator: np.random.Gen
     if drawn is None:
         raise ValueError("this environment lists no admissible actions: a random agent has nothing to draw from")
     return drawn
-
-
-def _evaluation(
-    outcomes: Sequence[_Outcome],
-    *,
-    panel: Panel,
-    behaviour_hash: str | None,
-    agent: str,
-    seconds: float,
-    failed: Sequence[str] = (),
-) -> Evaluation:
-    solved = sum(outcome.success for outcome in outcomes)
-    by_type = {
-        kind: (sum(o.success for o in outcomes if o.task_type == kind), sum(o.task_type == kind for o in outcomes))
-        for kind in sorted({outcome.task_type for outcome in outcomes})
-    }
-    count, turns = len(outcomes), sum(outcome.turns for outcome in outcomes)
-    return Evaluation(
-        env=panel.env_id,
-        agent=agent,
-        panel=panel.name,
-        panel_hash=panel.hash,
-        behaviour_hash=behaviour_hash,
-        n=count,
-        failed=tuple(failed),
-        success_rate=solved / count,
-        interval=wilson(solved, count),
-        score_mean=sum(outcome.score for outcome in outcomes) / count,
-        turns_mean=turns / count,
-        by_task_type=by_type,
-        steps_per_second=turns / max(seconds, 1e-9),
-        seconds=seconds,
-        solved=tuple(outcome.task_id for outcome in outcomes if outcome.success),
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Coroutine, Generator, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -144,6 +144,8 @@ def play(
     seed: str,
     counts: RolloutCounts | None = None,
     first: int = 0,
+    numbers: Sequence[int] | None = None,
+    on_episode: Callable[[int, Episode], None] | None = None,
 ) -> Rollout:
     """Play every assignment to its end.
 
@@ -159,6 +161,8 @@ def play(
         seed: Names this rollout, such as `0/train/12`.
         counts: Is added to.
         first: Number of the first episode, where a long list is played in parts.
+        numbers: Of every episode, where some of a list are left out; by default they count from `first`.
+        on_episode: Hears of each episode as it ends, with its number; in the order in which they end.
     """
     shown = settings.student_skills or any(each.show_skills for each in assignments)
     if context is None and (shown or settings.teacher_prompts or settings.views):
@@ -166,8 +170,14 @@ def play(
     if context is not None and shown and teacher_view(context.view).before is None:
         raise ValueError(f"the view {context.view!r} is known after the episode: an acting prompt cannot show it")
     table = _Table(pool.host, backend, tokenizer, settings, context, seed)
-    players = [_play(table, number, assignment) for number, assignment in enumerate(assignments, start=first)]
-    outcomes = _drive(players, table)
+    numbers = range(first, first + len(assignments)) if numbers is None else numbers
+    players = [_play(table, number, each) for number, each in zip(numbers, assignments, strict=True)]
+
+    def ended(place: int, outcome: _Outcome) -> None:
+        if on_episode is not None and not isinstance(outcome, EpisodeFailure):
+            on_episode(numbers[place], outcome[0])
+
+    outcomes = _drive(players, table, ended)
     failures = tuple(outcome for outcome in outcomes if isinstance(outcome, EpisodeFailure))
     broken = {failure.group for failure in failures}
     played = [o for o in outcomes if not isinstance(o, EpisodeFailure) and o[0].group not in broken]
@@ -337,7 +347,7 @@ def _with_view(episode: Episode, view: Rendering, name: str | None, table: _Tabl
 # ---- all episodes together -------------------------------------------------------------------------------
 
 
-def _drive(players: Sequence[_Player], table: _Table) -> list[_Outcome]:
+def _drive(players: Sequence[_Player], table: _Table, ended: Callable[[int, _Outcome], None]) -> list[_Outcome]:
     """Run the episodes to their ends: hand each what it waited for, as it comes.
 
     Each takes a seat of the host for its whole length; further ones begin when a seat is free.
@@ -359,8 +369,10 @@ def _drive(players: Sequence[_Player], table: _Table) -> list[_Outcome]:
             else:
                 wanted = player.send(result).what
         except StopIteration as end:
-            outcomes[seated.pop(seat)] = end.value
+            place = seated.pop(seat)
+            outcomes[place] = end.value
             seats.append(seat)
+            ended(place, end.value)
             return
         if isinstance(wanted, Call):
             host.send(seat, wanted)

@@ -46,7 +46,7 @@ from sdar_skills.retrievers import RETRIEVERS, check_options, make_retriever
 
 DEFAULT_EPISODES = 100
 MAY_CHANGE = {"run", "steps", "microbatch_tokens", "activation_checkpointing", "checkpoint_every", "keep_checkpoints",
-              "keep_every"}  # fmt: skip
+              "keep_every", "record_episodes", "record_every"}  # fmt: skip
 """Settings that another start of the same run may give otherwise: none of them decides what is computed."""
 STYLE_FILE = "prompt_style.txt"
 """A model folder may say, in one word, which prompt style it was trained on."""
@@ -68,6 +68,7 @@ class Run:
         train_ids, panel: What is trained and evaluated on.
         world: The processes that share the work.
         signals: Running values of a learner that adapts, replaced after each step.
+        bank_hash: Of the skill bank; None without one.
     """
 
     config: TrainConfig
@@ -88,6 +89,7 @@ class Run:
     panel: Panel
     world: World
     signals: dict[str, float] = field(default_factory=dict)
+    bank_hash: str | None = None
 
 
 def set_up(config: TrainConfig, *, resume: bool) -> Run:
@@ -163,6 +165,7 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
         train_ids=train_ids,
         panel=panel,
         world=world,
+        bank_hash=None if bank is None else bank.hash,
     )
     if world.is_main:
         write_config(run, bank)

@@ -6,9 +6,10 @@ import json
 import signal
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -40,6 +41,7 @@ from sdar_agents.gradient_probe import probe_gradients
 from sdar_agents.learners.base import ActingLearner, AdaptingLearner
 from sdar_agents.policy import load_weights
 from sdar_agents.probe import probe_longest_rows
+from sdar_agents.recorder import Recorder
 from sdar_agents.rollout import Assignment, Rollout, RolloutCounts, RolloutError, RolloutSettings, joined, play
 from sdar_agents.run_log import RunLog, SilentLog, plot_runs, read_metrics
 from sdar_agents.run_state import capture_moving, restore_moving
@@ -74,15 +76,17 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
     config = run.config
     start = _restore(run) if resume else 0
     probe_longest_rows(run)
+    recorder = Recorder(run, resumed_after=start or None)
     with (
         closing(run.pool),
         closing(run.backend),
+        closing(recorder),
         _log(run, start, console) as log,
         _finish_step_on_interrupt(log) as interrupted,
     ):
         step, stopping = start, False
         if start == 0:
-            log.evaluation(0, evaluate(run))
+            log.evaluation(0, evaluate(run, 0, recorder))
         while step < config.steps and not stopping:
             clock, moving = PhaseClock(), capture_moving(run.context, run.signals)
             try:
@@ -94,14 +98,14 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
                 raise
             for failure in collected[0].failures:
                 log.say(f"left out with its group: {failure}")
-            metrics = learn(run, step, collected, clock)
+            metrics = learn(run, step, collected, clock, recorder)
             step += 1
             log.train_step(step, metrics)
             # A signal reaches some processes sooner than others; all stop after the same step.
             stopping = run.world.any(interrupted.is_set())
             last = step == config.steps
             if last or step % config.eval_every == 0:
-                log.evaluation(step, evaluate(run))
+                log.evaluation(step, evaluate(run, step, recorder))
             if last or step % config.checkpoint_every == 0 or stopping:
                 _save(run, step, capture_moving(run.context, run.signals))
         if stopping and step < config.steps:
@@ -167,7 +171,13 @@ def _generating(run: Run) -> AbstractContextManager[None]:
     return put_together(run.model) if run.backend.shares_module else nullcontext()
 
 
-def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: PhaseClock) -> dict[str, float]:
+def learn(
+    run: Run,
+    step: int,
+    collected: tuple[Rollout, RolloutCounts],
+    clock: PhaseClock,
+    recorder: Recorder | None = None,
+) -> dict[str, float]:
     """Score the rows of a step, let the learner prepare them, update the weights; the step's metrics."""
     episodes, counts = collected[0].episodes, collected[1]
     batch = collate(episodes, pad_id=run.tokenizer.pad_id)
@@ -183,7 +193,10 @@ def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: 
         with clock.phase("probe"):
             probed = probe_gradients(run, batch, step)
     with clock.phase("update"):
-        learned = update(run, batch, step, clock)
+        tokens = None if recorder is None else recorder.tokens(step)
+        learned = update(run, batch, step, clock, tokens)
+    if recorder is not None and tokens is not None:
+        recorder.train_step(step + 1, episodes, batch, tokens)
     with clock.phase("sync"):
         run.backend.load_weights(run.model)
         run.backend.wake_up()
@@ -251,9 +264,9 @@ def _saw_own_skill(episode: Episode, run: Run) -> bool:
     return any(episode.task_type in run.skill_types[skill] for skill in episode.skill_ids)
 
 
-def evaluate(run: Run) -> dict[str, Any]:
+def evaluate(run: Run, step: int = 0, recorder: Recorder | None = None) -> dict[str, Any]:
     """Success on the frozen panel: as the student acts, and with the skills in its prompt."""
-    bare = _evaluation(run, skills=False)
+    bare = _evaluation(run, skills=False, heard=None if recorder is None else partial(recorder.evaluation, step))
     results = {"panel_hash": bare.panel_hash, **_numbers(bare)}
     if run.context is not None and run.context.shows_skills:
         shown = _evaluation(run, skills=True)
@@ -261,14 +274,16 @@ def evaluate(run: Run) -> dict[str, Any]:
     return results
 
 
-def _evaluation(run: Run, *, skills: bool) -> Evaluation:
+def _evaluation(run: Run, *, skills: bool, heard: Callable[[Sequence[Episode]], None] | None = None) -> Evaluation:
     sampling = replace(run.rollout.sampling, temperature=run.config.eval_temperature)
     with _generating(run):
         bare = replace(run.rollout, sampling=sampling, student_skills=skills, teacher_prompts=False, views=())
-        return _panel_result(run, bare)
+        return _panel_result(run, bare, heard)
 
 
-def _panel_result(run: Run, settings: RolloutSettings) -> Evaluation:
+def _panel_result(
+    run: Run, settings: RolloutSettings, heard: Callable[[Sequence[Episode]], None] | None = None
+) -> Evaluation:
     return evaluate_policy(
         run.panel,
         agent=run.config.run,
@@ -279,6 +294,7 @@ def _panel_result(run: Run, settings: RolloutSettings) -> Evaluation:
         context=run.context,
         seed=f"{run.config.seed}/eval",
         world=run.world,
+        heard=heard,
     )
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,13 @@ from sdar_agents.packing import PackingCounts, score_packed, tree_chunks
 from sdar_agents.policy import move_towards, score, take_over
 from sdar_agents.setup import Run
 from sdar_agents.teacher_weights import scores_once, teacher_kind
+
+
+class TokenSink(Protocol):
+    """Who wants to hear of tokens' scores; see `recorder.TokenRecorder`."""
+
+    def add(self, policy: TokenScores, teacher: TokenScores | None, output: LossOutput, batch: TurnBatch) -> None:
+        """Hear of a micro-batch."""
 
 
 @dataclass(slots=True)
@@ -62,14 +69,17 @@ def scored(run: Run, batch: TurnBatch) -> TurnBatch:
     return replace(batch, importance=_importance(run, batch))
 
 
-def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str, float]:
+def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock, sink: TokenSink | None = None) -> dict[str, float]:
     """The optimizer updates of one step.
 
     The mean is over the tokens of each whole minibatch, so its division into micro-batches, and those among processes,
     cannot change the gradient. The teacher is scored here, beside the student, with the weights that `config.teacher`
     names; under `step_start` its scores of before the first update stand in.
+
+    Args:
+        sink: Hears of every token's scores.
     """
-    config, record = run.config, _Record(clock)
+    config, record = run.config, _Record(clock, sink=sink)
     sums: dict[str, float] = defaultdict(float)
     tokens = 0.0
     norms = []
@@ -101,6 +111,7 @@ class _Record:
     clock: PhaseClock = field(default_factory=PhaseClock)
     student: PackingCounts = field(default_factory=PackingCounts)
     teacher: PackingCounts = field(default_factory=PackingCounts)
+    sink: TokenSink | None = None
 
     def packing_ratios(self, world: World) -> dict[str, float]:
         """Tokens with and without sharing, over all processes; nothing where nothing was packed."""
@@ -133,7 +144,11 @@ def teacher_scores(run: Run, micro: TurnBatch, record: _Record | None = None) ->
 def loss_of(run: Run, micro: TurnBatch, teacher: TokenScores | None, record: _Record | None = None) -> LossOutput:
     """The learner's answer for a micro-batch, with a graph for its gradient."""
     record = record or _Record()
-    return run.config.learner.loss(_scores(run, run.model, micro, record.student), teacher, micro)
+    policy = _scores(run, run.model, micro, record.student)
+    output = run.config.learner.loss(policy, teacher, micro)
+    if record.sink is not None:
+        record.sink.add(policy, teacher, output, micro)
+    return output
 
 
 def minibatch_rows(batch: TurnBatch, *, config: TrainConfig, step: int) -> list[torch.Tensor]:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdar_agents.commands.play import asking
 from sdar_agents.options import parse
 from sdar_gym.registration import SUITE
 from sdar_gym.tasks import Panel, load_panel, make_panel
 
 if TYPE_CHECKING:
+    from sdar_agents.episode_file import EpisodeHeader
+    from sdar_agents.evaluate import EvaluationRecord
     from sdar_agents.teacher import PrivilegedContext
+    from sdar_gym.prompts import PromptStyle
 
 OPENAI = "openai:"
+RULES = ("oracle", "random", "human")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,7 @@ class EvalOptions:
     env: str | None = None
     """Gymnasium id; by default the environment of the run, else sdar_gym/ALFWorldMini-v0."""
     agent: str = "oracle"
-    """oracle, random, a run folder, a model folder, tiny, a hub id, or openai:MODEL at an endpoint."""
+    """oracle, random, human, a run folder, a model folder, tiny, a hub id, or openai:MODEL at an endpoint."""
     backend: str = "hf"
     """Engine of a model: hf (in this process), vllm, or vllm_server (which then serves that model)."""
     backend_options: tuple[str, ...] = ()
@@ -63,13 +69,21 @@ class EvalOptions:
     """Of the sampling."""
     json: str | None = None
     """File that receives the result."""
+    step: int | None = None
+    """Which checkpoint of a run; by default the newest."""
+    episodes_file: str | None = None
+    """File that receives each episode as it ends; the same command goes on with it after a kill."""
+    rescore: str | None = None
+    """Play nothing: score the episodes of this file anew."""
+    replay: bool = False
+    """With --rescore: play the recorded actions again, and say where the environment answers otherwise."""
 
 
 def run(arguments: Sequence[str]) -> None:
     """Evaluate, print a table, write the JSON."""
     options = parse(EvalOptions, arguments, command="eval")
     _check(options)
-    result = _evaluate(options)
+    result = _rescore(options) if options.rescore is not None else _evaluate(options)
     low, high = result["interval"]
     print(
         f"{result['agent']} on {result['env']}, panel {result['panel']} ({result['panel_hash']}): "
@@ -83,10 +97,13 @@ def run(arguments: Sequence[str]) -> None:
             f"{result['skills_dropped']} retrieved skills did not fit into the prompts (--max-skill-tokens of the run)"
         )
     if result["failed"]:
+        why = "the file lacks them" if options.rescore is not None else "their environment crashed twice"
         print(
             f"NOT PLAYED, and counted nowhere: {len(result['failed'])} of {len(result['failed']) + result['n']} tasks, "
-            f"because their environment crashed twice: {', '.join(result['failed'])}"
+            f"because {why}: {', '.join(result['failed'])}"
         )
+    for line in result.get("differences", ()):
+        print(f"ANSWERED OTHERWISE: {line}")
     if options.json is not None:
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
@@ -97,6 +114,12 @@ def _check(options: EvalOptions) -> None:
 
     if options.json is not None and not Path(options.json).absolute().parent.is_dir():
         raise ValueError(f"--json {options.json}: its folder does not exist")
+    if options.episodes_file is not None and not Path(options.episodes_file).absolute().parent.is_dir():
+        raise ValueError(f"--episodes-file {options.episodes_file}: its folder does not exist")
+    if options.rescore is not None and options.episodes_file is not None:
+        raise ValueError("--rescore plays nothing that --episodes-file could keep: leave one out")
+    if options.replay and options.rescore is None:
+        raise ValueError("--replay plays the episodes of a file again: name it with --rescore FILE")
     if options.batch < 1:
         raise ValueError(f"--batch must be at least 1, got {options.batch}")
     if options.env_workers is not None:
@@ -108,21 +131,103 @@ def _check(options: EvalOptions) -> None:
     check_backend(options.backend)
     if options.backend == "openai" and not options.agent.startswith(OPENAI):
         raise ValueError("which model does the endpoint serve? write --agent openai:MODEL")
-    if options.backend != "hf" and options.agent in ("oracle", "random"):
+    if options.backend != "hf" and options.agent in RULES:
         raise ValueError(f"--agent {options.agent} plays by rule and needs no --backend {options.backend}")
     if options.temperature < 0:
         raise ValueError(f"--temperature must not be negative, got {options.temperature}")
 
 
 def _evaluate(options: EvalOptions) -> dict[str, Any]:
-    if options.agent in ("oracle", "random"):
-        from sdar_agents.evaluate import RuleAgent, evaluate_rule
+    if options.agent not in RULES:
+        return _evaluate_model(options)
+    from sdar_agents.evaluate import RuleAgent, evaluate_rule
 
-        env = options.env or "sdar_gym/ALFWorldMini-v0"
-        panel, settings = _panel(env, options)
-        rule: RuleAgent = "oracle" if options.agent == "oracle" else "random"
-        return evaluate_rule(rule, panel=panel, env_options=settings, seed=options.seed).to_json()
-    return _evaluate_model(options)
+    env = options.env or "sdar_gym/ALFWorldMini-v0"
+    panel, settings = _panel(env, options)
+    rule: RuleAgent = "oracle" if options.agent == "oracle" else "random" if options.agent == "random" else "human"
+    header = _header(options, panel, settings, agent=rule, style=None, bank=None, more={"seed": options.seed})
+    with _recording(options, header) as record:
+        result = evaluate_rule(
+            rule,
+            panel=panel,
+            env_options=settings,
+            seed=options.seed,
+            record=record,
+            ask=asking() if rule == "human" else None,
+        )
+    return result.to_json() | {"bank_hash": None, "prompt_hash": None}
+
+
+def _header(
+    options: EvalOptions,
+    panel: Panel,
+    env_options: dict[str, Any],
+    *,
+    agent: str,
+    style: PromptStyle | None,
+    bank: str | None,
+    more: dict[str, Any],
+) -> EpisodeHeader:
+    from sdar_agents import __version__
+    from sdar_agents.episode_file import EpisodeHeader
+    from sdar_gym.prompts import prompt_hash
+    from sdar_gym.registration import make, text_env
+
+    return EpisodeHeader(
+        env=panel.env_id,
+        agent=agent,
+        panel=panel.name,
+        panel_hash=panel.hash,
+        behaviour_hash=text_env(make(panel.env_id, **env_options)).behaviour_hash,
+        bank_hash=bank,
+        prompt_hash=None if style is None else prompt_hash(style),
+        settings={
+            "task_ids": list(panel.task_ids),
+            "split": panel.split,
+            "panel_content": panel.content,
+            "env_options": {name: str(value) for name, value in env_options.items()},
+            "data": options.data,
+            "options": list(options.env_options),
+            "prompt_style": None if style is None else style.name,
+            **more,
+        },
+        version=__version__,
+    )
+
+
+@contextmanager
+def _recording(options: EvalOptions, header: EpisodeHeader) -> Iterator[EvaluationRecord | None]:
+    from sdar_agents.evaluate import EvaluationRecord
+
+    if options.episodes_file is None:
+        yield None
+        return
+    record = EvaluationRecord(Path(options.episodes_file), header)
+    if record.known:
+        print(f"{len(record.known)} of {len(header.settings['task_ids'])} episodes are in {options.episodes_file}")
+    with closing(record):
+        yield record
+
+
+def _rescore(options: EvalOptions) -> dict[str, Any]:
+    from sdar_agents.episode_file import is_cut, read_episodes, read_header
+    from sdar_agents.evaluate import rescored
+    from sdar_agents.replay import replay_differences
+
+    file = Path(str(options.rescore))
+    header = read_header(file)
+    recorded = [each for each in read_episodes(file) if each.phase == "eval"]
+    if is_cut(file):
+        print(f"the last line of {file} was cut off: it counts as not there")
+    # A training run evaluates several times: what counts is its newest policy.
+    newest = max((each.step for each in recorded), default=0)
+    episodes = [each.episode for each in recorded if each.step == newest]
+    result = rescored(header, episodes).to_json()
+    result |= {"bank_hash": header.bank_hash, "prompt_hash": header.prompt_hash}
+    if options.replay:
+        result["differences"] = replay_differences(header, episodes)
+        print(f"played {len(episodes)} episodes again: {len(result['differences'])} differences")
+    return result
 
 
 def _panel(env_id: str, options: EvalOptions) -> tuple[Panel, dict[str, Any]]:
@@ -157,7 +262,10 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
     folder = Path(options.agent).expanduser()
     is_run = (folder / "checkpoints").is_dir() or (folder / "panel.json").is_file()
     config = read_config(folder) if is_run else replace(preset_config("quickstart", "grpo"), model=options.agent)
-    model_source = str(open_checkpoint(folder).model_folder) if is_run else options.agent
+    if options.step is not None and not is_run:
+        raise ValueError(f"--step chooses a checkpoint of a run, and {options.agent} is none")
+    checkpoint = open_checkpoint(folder, options.step) if is_run else None
+    model_source = options.agent if checkpoint is None else str(checkpoint.model_folder)
     env_id = options.env or config.env
     keeps_retriever = options.retriever in (None, config.retriever)
     config = replace(
@@ -182,48 +290,74 @@ def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
         options.backend, source=model_source, settings=options.backend_options, dtype=dtype, device=device
     )
     style = resolve_style(config.prompt_style, config.model, config.env)
-    context = make_context(config, tokenizer)[0] if options.skills else None
+    context, bank = None, None
+    if options.skills:
+        context, skill_bank = make_context(config, tokenizer)
+        bank = None if skill_bank is None else skill_bank.hash
     if options.skills and (context is None or not context.shows_skills):
         raise ValueError(
             f"--skills shows what the teacher sees, but with the retriever {config.retriever!r} and the view "
             f"{config.teacher_view!r} that is nothing before an episode: add --retriever dense"
         )
     if context is not None and is_run and keeps_retriever and env_id == read_config(folder).env:
-        _restore_retriever(context, folder)
+        _restore_retriever(context, folder, options.step)
     pool = EnvPool(
         partial(make_agent_env, env_id, style, **settings),
         options.env_workers or config.env_workers,
         options.env_timeout_seconds or config.env_timeout_seconds,
     )
-    result = evaluate_policy(
+    agent = options.agent + (" with skills" if options.skills else "")
+    header = _header(
+        options,
         panel,
-        agent=options.agent + (" with skills" if options.skills else ""),
-        pool=pool,
-        backend=backend,
-        tokenizer=tokenizer,
-        settings=RolloutSettings(
-            env_id=env_id,
-            sampling=Sampling(temperature=options.temperature, max_tokens=config.max_response_tokens),
-            max_prompt_tokens=config.max_prompt_tokens,
-            student_skills=options.skills,
-        ),
-        context=context,
-        seed=f"{options.seed}/eval",
-        batch=options.batch,
+        settings,
+        agent=agent,
+        style=style,
+        bank=bank,
+        more={
+            "seed": options.seed,
+            "temperature": options.temperature,
+            "max_prompt_tokens": config.max_prompt_tokens,
+            "max_response_tokens": config.max_response_tokens,
+            "retriever": config.retriever if options.skills else None,
+            "retriever_options": list(config.retriever_options) if options.skills else [],
+            "skills_per_task": config.skills_per_task if options.skills else None,
+            "max_skill_tokens": config.max_skill_tokens if options.skills else None,
+            "backend": options.backend,
+            "backend_options": list(options.backend_options),
+            "checkpoint": None if checkpoint is None else checkpoint.step,
+            "model": model_source,
+        },
     )
-    pool.close()
-    backend.close()
+    with _recording(options, header) as record, closing(pool), closing(backend):
+        result = evaluate_policy(
+            panel,
+            agent=agent,
+            record=record,
+            pool=pool,
+            backend=backend,
+            tokenizer=tokenizer,
+            settings=RolloutSettings(
+                env_id=env_id,
+                sampling=Sampling(temperature=options.temperature, max_tokens=config.max_response_tokens),
+                max_prompt_tokens=config.max_prompt_tokens,
+                student_skills=options.skills,
+            ),
+            context=context,
+            seed=f"{options.seed}/eval",
+            batch=options.batch,
+        )
     dropped = {"skills_dropped": context.dropped_skills} if context is not None else {}
-    return result.to_json() | dropped
+    return result.to_json() | {"bank_hash": bank, "prompt_hash": header.prompt_hash} | dropped
 
 
-def _restore_retriever(context: PrivilegedContext, folder: Path) -> None:
+def _restore_retriever(context: PrivilegedContext, folder: Path, step: int | None) -> None:
     """A retriever that learns answers with what the run has taught it, not as if it were new."""
     from sdar_agents.checkpoint import load_training_state, open_checkpoint
     from sdar_skills.retrievers.base import StatefulRetriever
 
     if isinstance(context.retriever, StatefulRetriever):
-        moving = load_training_state(open_checkpoint(folder))["moving"]
+        moving = load_training_state(open_checkpoint(folder, step))["moving"]
         context.retriever.load_state_dict(moving["retriever"])
 
 

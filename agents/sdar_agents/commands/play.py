@@ -14,7 +14,9 @@ import tyro
 from rich.console import Console
 
 from sdar_agents.config import ConfigError
+from sdar_agents.evaluate import Choice
 from sdar_agents.options import parse
+from sdar_agents.rollout import RolloutError
 from sdar_agents.setup import env_options
 from sdar_gym.errors import unknown
 from sdar_gym.registration import SUITE, fork, make, text_env
@@ -102,6 +104,31 @@ def serve(options: PlayOptions, env: gym.Env[str, str], console: Console) -> Non
         ),
     )
     console.print("closed", highlight=False)
+
+
+def asking() -> Choice:
+    """Asks a person for every action of an evaluation, in this terminal.
+
+    The choice raises:
+        RolloutError: the person left; the task under way counts as not played.
+    """
+    console, seen_tasks = Console(), list[str]()
+
+    def choose(env: gym.Env[str, str], observation: str, info: dict[str, Any]) -> str:
+        task = str(info["task_id"])
+        if task not in seen_tasks:
+            seen_tasks.append(task)
+            console.print(f"\n[{task}, {info['task_type']}]", markup=False, highlight=False, style="dim")
+        console.print(observation, markup=False, highlight=False)
+        action = _ask(console, env, info)
+        if action is None:
+            raise RolloutError(
+                f"stopped in task {task}, which counts as not played; with --episodes-file the same command goes on "
+                "there"
+            )
+        return action
+
+    return choose
 
 
 def _ask(console: Console, env: gym.Env[str, str], info: dict[str, Any]) -> str | None:
