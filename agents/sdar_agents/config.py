@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from sdar_agents.learners import LEARNERS, learner_class
 from sdar_agents.learners.base import Learner
+from sdar_agents.learners.gigpo import GiGPO
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.grpo_opsd import GRPOOPSD
 from sdar_agents.learners.sdar import SDAR
@@ -174,6 +175,7 @@ PRESETS: dict[str, Preset] = {
         summary="the tiny model on small generated kitchens: minutes on two CPU cores",
         learners={
             "grpo": _TINY_RL,
+            "gigpo": GiGPO(rl=_TINY_RL),
             # At SDAR's 0.1 the ungated form collapses, teacher and student together (README, results).
             "grpo_opsd": GRPOOPSD(rl=_TINY_RL, weight=0.01),
             "sdar": SDAR(rl=_TINY_RL, weight=0.1),

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.distributed.tensor import DTensor
 
+from sdar_agents.aggregation import aggregated, loss_weight
 from sdar_agents.batch import TurnBatch, token_mean
 from sdar_agents.config import TrainConfig
 from sdar_agents.distributed import World, recomputed_activations
@@ -62,18 +63,17 @@ def scored(run: Run, batch: TurnBatch) -> TurnBatch:
 def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str, float]:
     """The optimizer updates of one step.
 
-    The mean is over the tokens of each whole minibatch, so its division into micro-batches, and those among processes,
-    cannot change the gradient. The teacher is scored here, beside the student, with the weights that `config.teacher`
-    names.
+    The mean is over each whole minibatch (its tokens, or what the learner's `aggregation` says), so its division into
+    micro-batches, and those among processes, cannot change the gradient. The teacher is scored here, beside the
+    student, with the weights that `config.teacher` names.
     """
     config, record = run.config, _Record(clock)
     sums: dict[str, float] = defaultdict(float)
     tokens = 0.0
     norms = []
     for rows in minibatch_rows(batch, config=config, step=step):
-        minibatch = batch.rows(rows)
-        total = float(minibatch.token_weight.sum())
-        tokens += total
+        minibatch, total = aggregated(batch.rows(rows), config.learner.needs)
+        tokens += float(minibatch.token_weight.sum())
         for micro in _micro_batches(run, minibatch):
             micro = micro.to(run.device)
             output = backward(run, micro, total, record)
@@ -109,14 +109,14 @@ class _Record:
 
 
 def backward(run: Run, micro: TurnBatch, total: float, record: _Record | None = None) -> LossOutput:
-    """Add a micro-batch's gradient, of which the whole minibatch has `total` token weight; the learner's answer."""
+    """Add a micro-batch's gradient, where the whole minibatch's losses weigh `total`; the learner's answer."""
     record = record or _Record()
     with record.clock.phase("teacher"):
         teacher = _teacher_scores(run, micro, record.teacher)
     with recomputed_activations(run.model, enabled=run.config.activation_checkpointing):
         policy = _scores(run, run.model, micro, record.student)
         output = run.config.learner.loss(policy, teacher, micro)
-        loss = token_mean(output.token_loss * micro.importance, micro.token_weight, total)
+        loss = token_mean(output.token_loss * micro.importance, loss_weight(micro), total)
         # Sharded gradients are averaged over the processes, where a sum is meant.
         (loss * run.world.size).backward()  # type: ignore[no-untyped-call]
     return output

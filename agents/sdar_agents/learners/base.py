@@ -10,6 +10,7 @@ import torch
 
 from sdar_agents.batch import TurnBatch
 
+Aggregation = Literal["token", "sequence", "trajectory", "constant"]
 TeacherDetail = Literal["none", "logprobs", "distribution"]
 
 
@@ -27,6 +28,8 @@ class Needs:
         entropy_at_start: The policy's entropy before any update of the step, for `prepare` (`TurnBatch.old_entropy`).
         views: Further prompts of the teacher, scored before any update of the step (`TurnBatch.views`); names of
             `teacher_views.py`.
+        aggregation: What the loss of an optimizer update is a mean over; see `aggregation.py`.
+        aggregation_length: Tokens that a response counts as under the aggregation `constant`.
     """
 
     teacher: TeacherDetail = "none"
@@ -36,6 +39,8 @@ class Needs:
     teacher_at_start: bool = False
     entropy_at_start: bool = False
     views: tuple[str, ...] = ()
+    aggregation: Aggregation = "token"
+    aggregation_length: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,13 @@ class LossOutput:
     Attributes:
         token_loss: [N, R], to be minimised; what stands under the mask counts.
         token_metrics: Detached [N, R] tensors, logged as token means under the same mask.
+        distill_loss: The part of `token_loss` that teaches, weight included, [N, R] with its gradient; diagnostics
+            compare its gradient with that of the rest. None where there is no such part.
     """
 
     token_loss: torch.Tensor
     token_metrics: dict[str, torch.Tensor] = field(default_factory=dict)
+    distill_loss: torch.Tensor | None = None
 
 
 class Learner(Protocol):

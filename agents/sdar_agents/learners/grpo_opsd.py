@@ -68,4 +68,5 @@ class GRPOOPSD:
         else:
             distill = full_divergence(self.divergence, policy, teacher, learner="GRPO+OPSD")
         metrics = teaching_metrics(logprobs, teacher_logprobs, distill)
-        return LossOutput(rl.token_loss + self.weight * distill, rl.token_metrics | metrics)
+        weighted = self.weight * distill
+        return LossOutput(rl.token_loss + weighted, rl.token_metrics | metrics, weighted)

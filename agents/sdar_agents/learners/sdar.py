@@ -86,7 +86,8 @@ class SDAR:
             "gate": gate,
             "gate_active": (gate > neutral).float(),
         }
-        return LossOutput(rl.token_loss + self.weight * distill, rl.token_metrics | metrics)
+        weighted = self.weight * distill
+        return LossOutput(rl.token_loss + weighted, rl.token_metrics | metrics, weighted)
 
     def _gate(self, gap: torch.Tensor, entropy: torch.Tensor | None) -> torch.Tensor:
         if self.gate == "gap":
