@@ -99,6 +99,9 @@ class TrainConfig:
     """Tasks a step."""
     group_size: int = 8
     """Episodes a task."""
+    sampling_rounds: int = 1
+    """Above 1, groups whose members all return alike are left out, and up to this many rounds of further tasks are
+    played until --groups mixed ones are there (DAPO's dynamic sampling); 1 plays once and keeps all."""
     minibatches: int = 4
     """Optimizer updates a step; the trajectories of a step are shared out among them."""
     microbatch_tokens: int = 8_192
@@ -125,6 +128,9 @@ class TrainConfig:
     eval_temperature: float = 0.4
     """Of evaluation rollouts, as in the paper's code; 0 is greedy."""
 
+    diagnostics_every: int = 1
+    """Steps between comparisons of the reinforcement's and the teaching's gradient, which take two small passes; 0
+    switches them and the entropy before the update off. Nothing that is trained depends on it."""
     checkpoint_every: int = 10
     """Steps between checkpoints; the last step always writes one."""
     keep_checkpoints: int = 2
@@ -133,12 +139,15 @@ class TrainConfig:
     """Checkpoints of steps that this number divides are kept for good, besides the newest."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "groups", "group_size", "minibatches", "microbatch_tokens", "max_prompt_tokens",
+        for name in ("steps", "groups", "group_size", "sampling_rounds", "minibatches", "microbatch_tokens",
+                     "max_prompt_tokens",
                      "max_response_tokens", "skills_per_task", "max_skill_tokens", "eval_episodes", "eval_every",
                      "checkpoint_every", "keep_checkpoints", "keep_every"):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+        if self.diagnostics_every < 0:
+            raise ConfigError(f"--diagnostics-every must be at least 0, got {self.diagnostics_every}")
         if self.group_size < 2:
             raise ConfigError("--group-size must be at least 2: a group's advantages compare its members")
         if self.temperature <= 0:

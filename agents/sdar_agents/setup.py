@@ -43,7 +43,7 @@ from sdar_skills.retrievers import RETRIEVERS, check_options, make_retriever
 
 DEFAULT_EPISODES = 100
 MAY_CHANGE = {"run", "steps", "microbatch_tokens", "activation_checkpointing", "checkpoint_every", "keep_checkpoints",
-              "keep_every"}  # fmt: skip
+              "keep_every", "diagnostics_every"}  # fmt: skip
 """Settings that another start of the same run may give otherwise: none of them decides what is computed."""
 STYLE_FILE = "prompt_style.txt"
 """A model folder may say, in one word, which prompt style it was trained on."""

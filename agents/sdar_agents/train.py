@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
@@ -25,6 +24,7 @@ from sdar_agents.checkpoint import (
     save_checkpoint,
 )
 from sdar_agents.config import TrainConfig
+from sdar_agents.diagnostics import cut_skills, start_entropy, success_by_type, token_counts
 from sdar_agents.distributed import (
     full_model_state,
     full_optimizer_state,
@@ -36,12 +36,14 @@ from sdar_agents.distributed import (
 )
 from sdar_agents.episode import Episode
 from sdar_agents.evaluate import Evaluation, evaluate_policy
-from sdar_agents.learners.base import ActingLearner, AdaptingLearner
+from sdar_agents.gradient_probe import compare_gradients
+from sdar_agents.learners.base import AdaptingLearner
 from sdar_agents.policy import load_weights
 from sdar_agents.probe import probe_longest_rows
 from sdar_agents.rollout import Assignment, Rollout, RolloutCounts, RolloutError, RolloutSettings, joined, play
 from sdar_agents.run_log import RunLog, SilentLog, plot_runs, read_metrics
 from sdar_agents.run_state import capture_moving, restore_moving
+from sdar_agents.sampling_rounds import assignments, further_assignments, mixed_groups, trained_episodes
 from sdar_agents.setup import Run, set_up
 from sdar_agents.update import PhaseClock, mismatch_metrics, scored, update
 
@@ -129,36 +131,55 @@ def collect(run: Run, step: int, clock: PhaseClock) -> tuple[Rollout, RolloutCou
     Raises:
         RolloutError: every group lost a member to a failing environment.
     """
-    assignments = assignments_of_step(run.train_ids, config=run.config, step=step)
-    mine = run.world.share(range(run.config.groups))
-    counts = RolloutCounts()
-
-    def play_mine() -> tuple[Rollout, RolloutCounts]:
-        own = RolloutCounts()
-        with _generating(run):
-            rollout = play(
-                [assignment for assignment in assignments if assignment.group in mine],
-                pool=run.pool,
-                backend=run.backend,
-                tokenizer=run.tokenizer,
-                settings=run.rollout,
-                context=run.context,
-                seed=f"{run.config.seed}/train/{step}",
-                counts=own,
-                first=mine[0] * run.config.group_size,
-            )
-        return rollout, own
-
+    config, counts, seed = run.config, RolloutCounts(), f"{run.config.seed}/train/{step}"
     with clock.phase("rollout"):
-        parts = run.world.together(play_mine)
-    for _, part in parts:
-        counts.add(part)
-    rollout = joined([part for part, _ in parts])
+        assigned = assignments_of_step(run.train_ids, config=config, step=step)
+        rollout = _played(run, assigned, counts, seed)
+        for turn in range(1, config.sampling_rounds):
+            missing, played = config.groups - len(mixed_groups(rollout.episodes)), rollout.episodes
+            if missing <= 0:
+                break
+            further = further_assignments(
+                run.train_ids, config=config, step=step, turn=turn, count=missing, played=played
+            )
+            rollout = joined([rollout, _played(run, further, counts, f"{seed}/round/{turn}")])
     if not rollout.episodes:
         raise RolloutError(
             f"every group of step {step + 1} lost a member, nothing to learn from: {rollout.failures[0]}"
         )
     return rollout, counts
+
+
+def _played(run: Run, assigned: Sequence[Assignment], counts: RolloutCounts, seed: str) -> Rollout:
+    """Everybody's share of whole groups, played; what was counted is added to `counts`."""
+    size = run.config.group_size
+    mine = run.world.share(range(len(assigned) // size))
+
+    def play_mine() -> tuple[Rollout, RolloutCounts]:
+        own = RolloutCounts()
+        with _generating(run):
+            # Of few groups, a process may have none to play.
+            rollout = (
+                Rollout(())
+                if not mine
+                else play(
+                    assigned[mine[0] * size : (mine[-1] + 1) * size],
+                    pool=run.pool,
+                    backend=run.backend,
+                    tokenizer=run.tokenizer,
+                    settings=run.rollout,
+                    context=run.context,
+                    seed=seed,
+                    counts=own,
+                    first=mine[0] * size,
+                )
+            )
+        return rollout, own
+
+    parts = run.world.together(play_mine)
+    for _, part in parts:
+        counts.add(part)
+    return joined([part for part, _ in parts])
 
 
 def _generating(run: Run) -> AbstractContextManager[None]:
@@ -169,7 +190,7 @@ def _generating(run: Run) -> AbstractContextManager[None]:
 def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: PhaseClock) -> dict[str, float]:
     """Score the rows of a step, let the learner prepare them, update the weights; the step's metrics."""
     episodes, counts = collected[0].episodes, collected[1]
-    batch = collate(episodes, pad_id=run.tokenizer.pad_id)
+    batch = collate(trained_episodes(episodes, run.config), pad_id=run.tokenizer.pad_id)
     # An engine on the same GPU makes room for the update, and takes over its weights after it: what it remembers was
     # computed with the weights before.
     run.backend.sleep()
@@ -177,6 +198,8 @@ def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: 
         batch = scored(run, batch)
     learner = run.config.learner
     batch = learner.prepare(replace(batch, signals=dict(run.signals)), step)
+    with clock.phase("diagnostics"):
+        compared = compare_gradients(run, batch, step)
     with clock.phase("update"):
         learned = update(run, batch, step, clock)
     with clock.phase("sync"):
@@ -188,6 +211,9 @@ def learn(run: Run, step: int, collected: tuple[Rollout, RolloutCounts], clock: 
     metrics = {
         **_episode_metrics(episodes, counts, run),
         **mismatch_metrics(batch, cap=run.config.importance_cap),
+        **start_entropy(batch),
+        **token_counts(batch, learner.needs, drawn=counts.response_tokens),
+        **compared,
         **learned,
     }
     if isinstance(learner, AdaptingLearner):
@@ -211,22 +237,21 @@ def assignments_of_step(task_ids: Sequence[str], *, config: TrainConfig, step: i
         epoch, index = divmod(position, len(task_ids))
         order = np.random.default_rng([config.seed, epoch]).permutation(len(task_ids))
         chosen.append(task_ids[int(order[index])])
-    learner, members = config.learner, range(config.group_size)
-    shown = [isinstance(learner, ActingLearner) and learner.shows_skills(step, member) for member in members]
-    return [Assignment(task, group, shown[member]) for group, task in enumerate(chosen) for member in members]
+    return assignments(chosen, config=config, step=step)
 
 
 def _episode_metrics(episodes: Sequence[Episode], counts: RolloutCounts, run: Run) -> dict[str, float]:
     n, turns = len(episodes), counts.turns
-    groups: dict[int, set[float]] = defaultdict(set)
-    for episode in episodes:
-        groups[episode.group].add(episode.episode_return)
+    groups = {episode.group for episode in episodes}
+    mixed = mixed_groups(episodes)
     return {
         "success": sum(episode.success for episode in episodes) / n,
         "reward": sum(episode.episode_return for episode in episodes) / n,
         "episode_turns": turns / n,
         "valid_actions": 1.0 - sum(episode.invalid_turns for episode in episodes) / turns,
-        "mixed_groups": sum(len(returns) > 1 for returns in groups.values()) / len(groups),
+        "mixed_groups": len(mixed) / len(groups),
+        "played_groups": float(len(groups)),
+        "trained_groups": float(len({episode.group for episode in trained_episodes(tuple(episodes), run.config)})),
         "prompt_tokens": counts.prompt_tokens / turns,
         "response_tokens": counts.response_tokens / turns,
         "cut_responses": counts.cut_responses / turns,
@@ -235,6 +260,8 @@ def _episode_metrics(episodes: Sequence[Episode], counts: RolloutCounts, run: Ru
         "failed_episodes": float(counts.failed_episodes),
         "dropped_groups": float(counts.dropped_groups),
         "skills_dropped": float(run.context.dropped_skills if run.context else 0),
+        "skills_cut": float(cut_skills(episodes, run.tokenizer)),
+        **success_by_type(episodes),
         "skill_matches_type": sum(_saw_own_skill(episode, run) for episode in episodes) / n,
     }
 

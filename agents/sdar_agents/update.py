@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch.distributed.tensor import DTensor
 from sdar_agents.aggregation import aggregated, loss_weight
 from sdar_agents.batch import TurnBatch, token_mean
 from sdar_agents.config import TrainConfig
+from sdar_agents.diagnostics import GapSums
 from sdar_agents.distributed import World, recomputed_activations
 from sdar_agents.importance import importance_weights
 from sdar_agents.learners.base import LossOutput, TokenScores
@@ -48,7 +50,8 @@ def scored(run: Run, batch: TurnBatch) -> TurnBatch:
     With the former come the importance weights: what the engine that drew the tokens said is compared with them.
     """
     needs = run.config.learner.needs
-    old, entropy = _start_scores(run, run.model, batch, "student", entropy=needs.entropy_at_start)
+    wants_entropy = needs.entropy_at_start or run.config.diagnostics_every > 0
+    old, entropy = _start_scores(run, run.model, batch, "student", entropy=wants_entropy)
     batch = replace(batch, old_logprobs=old, old_entropy=entropy)
     if run.reference is not None:
         batch = replace(batch, reference_logprobs=_start_scores(run, run.reference, batch, "student")[0])
@@ -70,15 +73,18 @@ def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str
     config, record = run.config, _Record(clock)
     sums: dict[str, float] = defaultdict(float)
     tokens = 0.0
+    gaps = GapSums()
     norms = []
     for rows in minibatch_rows(batch, config=config, step=step):
         minibatch, total = aggregated(batch.rows(rows), config.learner.needs)
         tokens += float(minibatch.token_weight.sum())
-        for micro in _micro_batches(run, minibatch):
+        for micro in micro_batches(run, minibatch):
             micro = micro.to(run.device)
             output = backward(run, micro, total, record)
             for name, values in {"loss": output.token_loss.detach(), **output.token_metrics}.items():
                 sums[name] += float((values * micro.token_weight).sum())
+            if "gap" in output.token_metrics:
+                gaps.add(micro, output.token_metrics["gap"])
         norms.append(_optimizer_step(run))
     finite = [norm for norm in norms if math.isfinite(norm)]
     names = sorted(sums)
@@ -87,6 +93,7 @@ def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock) -> dict[str
         **{name: value / tokens for name, value in zip(names, everywhere, strict=True)},
         "gradient_norm": sum(finite) / max(1, len(finite)),
         "skipped_updates": float(len(norms) - len(finite)),
+        **gaps.metrics(run.world),
         **record.packing_ratios(run.world),
     }
 
@@ -108,15 +115,26 @@ class _Record:
         }
 
 
-def backward(run: Run, micro: TurnBatch, total: float, record: _Record | None = None) -> LossOutput:
-    """Add a micro-batch's gradient, where the whole minibatch's losses weigh `total`; the learner's answer."""
+def backward(
+    run: Run,
+    micro: TurnBatch,
+    total: float,
+    record: _Record | None = None,
+    *,
+    part: Callable[[LossOutput], torch.Tensor] = attrgetter("token_loss"),
+) -> LossOutput:
+    """Add a micro-batch's gradient, where the whole minibatch's losses weigh `total`; the learner's answer.
+
+    Args:
+        part: Which [n, R] of the answer the gradient is of.
+    """
     record = record or _Record()
     with record.clock.phase("teacher"):
         teacher = _teacher_scores(run, micro, record.teacher)
     with recomputed_activations(run.model, enabled=run.config.activation_checkpointing):
         policy = _scores(run, run.model, micro, record.student)
         output = run.config.learner.loss(policy, teacher, micro)
-        loss = token_mean(output.token_loss * micro.importance, loss_weight(micro), total)
+        loss = token_mean(part(output) * micro.importance, loss_weight(micro), total)
         # Sharded gradients are averaged over the processes, where a sum is meant.
         (loss * run.world.size).backward()  # type: ignore[no-untyped-call]
     return output
@@ -139,7 +157,7 @@ def minibatch_rows(batch: TurnBatch, *, config: TrainConfig, step: int) -> list[
     return [torch.from_numpy(np.flatnonzero(rows)) for rows in chosen if rows.any()]
 
 
-def _micro_batches(run: Run, batch: TurnBatch) -> Iterator[TurnBatch]:
+def micro_batches(run: Run, batch: TurnBatch) -> Iterator[TurnBatch]:
     """This process's micro-batches of a batch that every process holds.
 
     All have equally many, because passes through a sharded model are collective; where that leaves one over, it is a
