@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from sdar_agents.alarms import AlarmSettings
 from sdar_agents.learners import LEARNERS, learner_class
 from sdar_agents.learners.base import Learner
 from sdar_agents.learners.gigpo import GiGPO
@@ -131,6 +132,9 @@ class TrainConfig:
     diagnostics_every: int = 1
     """Steps between comparisons of the reinforcement's and the teaching's gradient, which take two small passes; 0
     switches them and the entropy before the update off. Nothing that is trained depends on it."""
+    alarms: AlarmSettings = field(default_factory=AlarmSettings)
+    """When the run counts as going wrong, and what happens then."""
+
     checkpoint_every: int = 10
     """Steps between checkpoints; the last step always writes one."""
     keep_checkpoints: int = 2
@@ -275,7 +279,8 @@ def to_json(config: TrainConfig) -> dict[str, Any]:
     """A config as plain JSON values; the learner carries its registry name under `name`."""
     values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     learner = dataclasses.asdict(config.learner)  # type: ignore[call-overload]
-    return {**values, "learner": {"name": learner_name(config.learner), **learner}}
+    alarms = dataclasses.asdict(config.alarms)
+    return {**values, "learner": {"name": learner_name(config.learner), **learner}, "alarms": alarms}
 
 
 def from_json(values: dict[str, Any]) -> TrainConfig:
@@ -299,14 +304,17 @@ def _build(kind: Any, values: dict[str, Any]) -> Any:
         if key not in fields:
             raise ConfigError(unknown(f"{kind.__name__} setting", key, fields))
     nested = {
-        # The backbone is the only dataclass inside a learner.
-        key: _build(GRPO, value) if key == "rl" and isinstance(value, dict) else _frozen(value)
+        # The backbone is the only dataclass inside a learner, the alarms are the other one inside a config.
+        key: _build(_NESTED[key], value) if key in _NESTED and isinstance(value, dict) else _frozen(value)
         for key, value in values.items()
     }
     try:
         return kind(**nested)
     except TypeError as error:
         raise ConfigError(f"incomplete {kind.__name__}: {error}") from error
+
+
+_NESTED: dict[str, Any] = {"rl": GRPO, "alarms": AlarmSettings}
 
 
 def _frozen(value: Any) -> Any:

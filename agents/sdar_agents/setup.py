@@ -64,6 +64,7 @@ class Run:
         train_ids, panel: What is trained and evaluated on.
         world: The processes that share the work.
         signals: Running values of a learner that adapts, replaced after each step.
+        alarm_state: What the alarms remember; see `alarms.watch`.
     """
 
     config: TrainConfig
@@ -84,6 +85,7 @@ class Run:
     panel: Panel
     world: World
     signals: dict[str, float] = field(default_factory=dict)
+    alarm_state: dict[str, float] = field(default_factory=dict)
 
 
 def set_up(config: TrainConfig, *, resume: bool) -> Run:
@@ -286,7 +288,8 @@ def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     return [
         f"{key}: {before.get(key)} -> {after.get(key)}"
         for key in sorted({*before, *after} - MAY_CHANGE)
-        if before.get(key) != after.get(key)
+        # What a run watches for decides nothing that it computes.
+        if not key.startswith("alarms.") and before.get(key) != after.get(key)
     ]
 
 

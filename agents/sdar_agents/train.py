@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from sdar_agents.alarms import Alarm, watch
 from sdar_agents.batch import collate
 from sdar_agents.checkpoint import (
     check_same_model,
@@ -85,7 +86,7 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
         if start == 0:
             log.evaluation(0, evaluate(run))
         while step < config.steps and not stopping:
-            clock, moving = PhaseClock(), capture_moving(run.context, run.signals)
+            clock, moving = PhaseClock(), _moving(run)
             try:
                 collected = collect(run, step, clock)
             except Exception:
@@ -100,11 +101,15 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
             log.train_step(step, metrics)
             # A signal reaches some processes sooner than others; all stop after the same step.
             stopping = run.world.any(interrupted.is_set())
+            alarms = _alarms(run, metrics)
+            for alarm in alarms:
+                log.alarm(step, alarm)
+            stopping = stopping or (bool(alarms) and config.alarms.on_alarm == "stop")
             last = step == config.steps
             if last or step % config.eval_every == 0:
                 log.evaluation(step, evaluate(run))
-            if last or step % config.checkpoint_every == 0 or stopping:
-                _save(run, step, capture_moving(run.context, run.signals))
+            if last or step % config.checkpoint_every == 0 or stopping or alarms:
+                _save(run, step, _moving(run))
         if stopping and step < config.steps:
             log.say(f"stopped after step {step} of {config.steps}; continue with --resume --run {config.run}")
     run.world.barrier()
@@ -306,6 +311,15 @@ def _numbers(evaluation: Evaluation) -> dict[str, Any]:
     return {name: values[name] for name in names}
 
 
+def _alarms(run: Run, metrics: dict[str, float]) -> list[Alarm]:
+    """What the first process finds: all must save, and stop, or none."""
+    return run.world.gather(watch(run.config.alarms, metrics, run.alarm_state))[0]
+
+
+def _moving(run: Run) -> dict[str, Any]:
+    return {**capture_moving(run.context, run.signals), "alarms": dict(run.alarm_state)}
+
+
 def _save(run: Run, step: int, moving: dict[str, Any], *, in_flight: int | None = None) -> None:
     """Write a checkpoint; it does not depend on how many processes there are."""
     training: dict[str, Any] = {"optimizer": full_optimizer_state(run.model, run.optimizer), "moving": moving}
@@ -342,6 +356,7 @@ def _restore(run: Run) -> int:
     if "ema" in training and run.teacher is not None:
         load_full_model_state(run.teacher, training["ema"])
     restore_moving(run.context, run.signals, training["moving"])
+    run.alarm_state.update(training["moving"].get("alarms", {}))
     run.backend.load_weights(run.model)
     return checkpoint.step
 
@@ -358,6 +373,7 @@ def _summarise(run: Run, step: int) -> dict[str, Any]:
         "panel_hash": run.panel.hash,
         "before": evaluations[0],
         "after": evaluations[-1],
+        "alarms": [{"step": row["step"], "alarm": row["alarm"]} for row in rows if row["kind"] == "alarm"],
         "seconds": {
             phase: float(np.median([row[f"seconds/{phase}"] for row in steps]))
             for phase in ("rollout", "score", "teacher", "update", "step")
