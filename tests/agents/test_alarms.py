@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,8 +12,9 @@ import pytest
 from rich.console import Console
 
 from sdar_agents.alarms import AlarmSettings, watch
-from sdar_agents.checkpoint import checkpoints
+from sdar_agents.checkpoint import checkpoints, load_training_state, open_checkpoint
 from sdar_agents.config import ConfigError, TrainConfig, from_json, to_json
+from sdar_agents.learners import GRPO, SDAR
 from sdar_agents.run_log import read_metrics
 from sdar_agents.train import train
 
@@ -99,27 +101,64 @@ def alarms_of(config: TrainConfig) -> list[tuple[int, str]]:
     return [(row["step"], row["alarm"]) for row in read_metrics(Path(config.run)) if row["kind"] == "alarm"]
 
 
-WILD = {
-    "non_finite": {"learning_rate": 1e30, "minibatches": 4},
-    "kl": {"learning_rate": 0.3, "minibatches": 4},
-    "entropy": {"learning_rate": 0.03},
-    "validity": {"learning_rate": 0.3},
-    "length": {"learning_rate": 0.3, "max_response_tokens": 16},
-    "success": {"learning_rate": 0.3},
-}
+NO_BOUNDS = AlarmSettings(
+    on_alarm="stop", first_steps=1, patience=1,
+    entropy_share=0.0, validity_share=0.0, length_factor=0.0, largest_kl=0.0, largest_reference_kl=0.0,
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", WILD)
-def test_it_happens_for_real_and_stops_with_a_checkpoint(name: str, number_line_config: MakeConfig) -> None:
-    bounds = {"entropy_share": 0.0, "validity_share": 0.0, "length_factor": 0.0, "largest_kl": 0.0}
-    alarms = AlarmSettings(on_alarm="stop", first_steps=1, patience=1, **bounds)  # type: ignore[arg-type]
-    own = {"kl": {"largest_kl": 0.5}, "entropy": {"entropy_share": 0.2}, "validity": {"validity_share": 0.5},
-           "length": {"length_factor": 1.5}, "success": {"success_share": 0.2}}  # fmt: skip
-    alarms = replace(alarms, **own.get(name, {}))  # type: ignore[arg-type]
-    config = number_line_config("sdar", steps=12, eval_every=50, checkpoint_every=50, alarms=alarms, **WILD[name])
+@pytest.mark.parametrize(
+    ("name", "rate", "bound"),
+    [
+        ("non_finite", 1e30, {}),
+        ("kl", 0.3, {"largest_kl": 0.5}),
+        ("reference_kl", 0.3, {"largest_reference_kl": 2.0}),
+        ("entropy", 1.0, {"entropy_share": 0.2}),
+        ("validity", 0.3, {"validity_share": 0.5}),
+        ("length", 0.1, {"length_factor": 1.5}),
+        ("success", 0.3, {"success_share": 0.2}),
+    ],
+)
+def test_each_happens_for_real_and_stops_the_run_with_a_checkpoint(
+    name: str, rate: float, bound: dict[str, float], number_line_config: MakeConfig
+) -> None:
+    # Rates a hundred times and more too high.
+    config = number_line_config(
+        "sdar", steps=8, eval_every=50, checkpoint_every=50, max_response_tokens=8, learning_rate=rate,
+        alarms=replace(NO_BOUNDS, **bound), learner=SDAR(rl=GRPO(kl_coefficient=1e-4), weight=0.1),
+    )  # fmt: skip
     found = alarms_of(config)
     assert [kind for _, kind in found] == [name]
     step = found[0][0]
-    assert step < 12
+    assert step < 8
     assert [each.step for each in checkpoints(Path(config.run))] == [step]
     assert max(row["step"] for row in read_metrics(Path(config.run))) == step
+    summary = json.loads((Path(config.run) / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["finished"], summary["alarms"]) == (False, [{"step": step, "alarm": name}])
+
+
+def test_a_warning_goes_on_and_a_resumed_run_remembers_it(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    alarms = replace(NO_BOUNDS, on_alarm="warn", validity_share=0.5)
+    whole = number_line_config(
+        "sdar", steps=5, eval_every=50, checkpoint_every=50, learning_rate=0.3, alarms=alarms, run=str(tmp_path / "one")
+    )
+    printed = Console(record=True, width=300)
+    train(whole, console=printed)
+    assert [row["step"] for row in read_metrics(Path(whole.run)) if row["kind"] == "alarm"] == [2]
+    assert "ALARM at step 2, validity: valid_actions is" in printed.export_text()
+    assert [each.step for each in checkpoints(Path(whole.run))] == [2, 5]
+    broken = replace(whole, steps=3, run=str(tmp_path / "two"))
+    train(broken, console=QUIET)
+    # Forgotten, the beginning would be step 4, and forgotten that it was raised, it would be again.
+    train(replace(broken, steps=5), resume=True, console=QUIET)
+    rows = [[row for row in read_metrics(Path(run)) if row["kind"] == "alarm"] for run in (whole.run, broken.run)]
+    assert rows[0] == rows[1]
+    states = [load_training_state(open_checkpoint(Path(run)))["moving"]["alarms"] for run in (whole.run, broken.run)]
+    assert states[0] == states[1]
+
+
+def test_what_is_watched_may_change_on_resume(number_line_config: MakeConfig) -> None:
+    config = number_line_config("grpo", steps=1)
+    train(config, console=QUIET)
+    other = replace(config, steps=2, alarms=AlarmSettings(on_alarm="off"), diagnostics_every=0)
+    assert train(other, resume=True, console=QUIET)["finished"]
