@@ -82,7 +82,7 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
         _log(run, start, console) as log,
         _finish_step_on_interrupt(log) as interrupted,
     ):
-        step, stopping = start, False
+        step, stopping, halted = start, False, False
         if start == 0:
             log.evaluation(0, evaluate(run))
         while step < config.steps and not stopping:
@@ -104,14 +104,16 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
             alarms = _alarms(run, metrics)
             for alarm in alarms:
                 log.alarm(step, alarm)
-            stopping = stopping or (bool(alarms) and config.alarms.on_alarm == "stop")
+            halted = bool(alarms) and config.alarms.on_alarm == "stop"
+            stopping = stopping or halted
             last = step == config.steps
             if last or step % config.eval_every == 0:
                 log.evaluation(step, evaluate(run))
             if last or step % config.checkpoint_every == 0 or stopping or alarms:
                 _save(run, step, _moving(run))
         if stopping and step < config.steps:
-            log.say(f"stopped after step {step} of {config.steps}; continue with --resume --run {config.run}")
+            how = " by an alarm; start anew with other settings, or go on" if halted else "; continue"
+            log.say(f"stopped after step {step} of {config.steps}{how} with --resume --run {config.run}")
     run.world.barrier()
     return _summarise(run, step)
 
