@@ -42,6 +42,7 @@ class TurnBatch:
         importance: What each token's loss is multiplied by because the two differ, [N, R]; see `importance.py`.
         reference_logprobs: Under the initial weights, [N, R]; None if no learner needs them.
         returns: Return of the whole episode, the same for each of its turns, [N].
+        reward: Reward of this turn, [N].
         invalid_turns: How many turns of the whole episode were invalid, the same for each of its turns, [N].
         is_valid: Whether this turn's response was well formed and understood, [N].
         success: Whether the episode solved its task, [N].
@@ -55,6 +56,8 @@ class TurnBatch:
         views: Further prompts of the teacher, by name, scored at the start of the step; those of `needs.views`.
         token_advantages: Advantages of single tokens, in the place of `advantages`, [N, R]; a `prepare` may fill it.
         distill_weight: What a token's distillation is multiplied by, [N, R]; a `prepare` may fill it.
+        loss_weight: What each token's loss counts in the mean of an optimizer update, [N, R]; the training loop fills
+            it for every `aggregation` but that over tokens, where it is None and `token_weight` counts.
         signals: Running values that learners which adapt keep from step to step.
     """
 
@@ -69,6 +72,7 @@ class TurnBatch:
     importance: torch.Tensor
     reference_logprobs: torch.Tensor | None
     returns: torch.Tensor
+    reward: torch.Tensor
     invalid_turns: torch.Tensor
     is_valid: torch.Tensor
     success: torch.Tensor
@@ -84,6 +88,7 @@ class TurnBatch:
     views: Mapping[str, View] = field(default_factory=dict)
     token_advantages: torch.Tensor | None = None
     distill_weight: torch.Tensor | None = None
+    loss_weight: torch.Tensor | None = None
     signals: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -152,6 +157,7 @@ class TurnBatch:
             old_entropy=_columns(self.old_entropy, response),
             token_advantages=_columns(self.token_advantages, response),
             distill_weight=_columns(self.distill_weight, response),
+            loss_weight=_columns(self.loss_weight, response),
             views={name: _trimmed_view(view, response) for name, view in self.views.items()},
         )
         if self.teacher_prompt_ids is None or self.teacher_prompt_mask is None:
@@ -214,6 +220,7 @@ def collate(episodes: Sequence[Episode], *, pad_id: int) -> TurnBatch:
         importance=torch.ones(response_ids.shape),
         reference_logprobs=None,
         returns=torch.tensor([episode.episode_return for episode in of]),
+        reward=torch.tensor([row.reward for _, _, row in turns]),
         invalid_turns=torch.tensor([float(episode.invalid_turns) for episode in of]),
         is_valid=torch.tensor([row.is_valid for _, _, row in turns]),
         success=torch.tensor([episode.success for episode in of]),

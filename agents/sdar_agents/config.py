@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from sdar_agents.alarms import AlarmSettings
 from sdar_agents.learners import LEARNERS, learner_class
 from sdar_agents.learners.base import Learner
+from sdar_agents.learners.gigpo import GiGPO
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.grpo_opsd import GRPOOPSD
 from sdar_agents.learners.sdar import SDAR
@@ -107,6 +109,9 @@ class TrainConfig:
     """Tasks a step."""
     group_size: int = 8
     """Episodes a task."""
+    sampling_rounds: int = 1
+    """Above 1, groups whose members all return alike are left out, and up to this many rounds of further tasks are
+    played until --groups mixed ones are there (DAPO's dynamic sampling); 1 plays once and keeps all."""
     minibatches: int = 4
     """Optimizer updates a step; the trajectories of a step are shared out among them."""
     microbatch_tokens: int = 8_192
@@ -137,6 +142,11 @@ class TrainConfig:
     """How many episodes of a recorded step, and of each evaluation, go to `episodes.jsonl` (`sdar-gym view`)."""
     record_every: int = 10
     """Every how many training steps episodes are recorded; the first and the last step always are."""
+    diagnostics_every: int = 1
+    """Steps between comparisons of the reinforcement's and the teaching's gradient, which take two small passes; 0
+    switches them and the entropy before the update off. Nothing that is trained depends on it."""
+    alarms: AlarmSettings = field(default_factory=AlarmSettings)
+    """When the run counts as going wrong, and what happens then."""
 
     checkpoint_every: int = 10
     """Steps between checkpoints; the last step always writes one."""
@@ -147,7 +157,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "teacher", FORMER_TEACHERS.get(self.teacher, self.teacher))
-        for name in ("steps", "groups", "group_size", "minibatches", "microbatch_tokens", "max_prompt_tokens",
+        for name in ("steps", "groups", "group_size", "sampling_rounds", "minibatches", "microbatch_tokens",
+                     "max_prompt_tokens",
                      "max_response_tokens", "skills_per_task", "max_skill_tokens", "eval_episodes", "eval_every",
                      "checkpoint_every", "keep_checkpoints", "keep_every", "record_every"):  # fmt: skip
             value = getattr(self, name)
@@ -155,6 +166,8 @@ class TrainConfig:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
         if self.record_episodes < 0:
             raise ConfigError(f"--record-episodes must not be negative, got {self.record_episodes}")
+        if self.diagnostics_every < 0:
+            raise ConfigError(f"--diagnostics-every must be at least 0, got {self.diagnostics_every}")
         if self.group_size < 2:
             raise ConfigError("--group-size must be at least 2: a group's advantages compare its members")
         if self.temperature <= 0:
@@ -193,6 +206,7 @@ PRESETS: dict[str, Preset] = {
         summary="the tiny model on small generated kitchens: minutes on two CPU cores",
         learners={
             "grpo": _TINY_RL,
+            "gigpo": GiGPO(rl=_TINY_RL),
             # At SDAR's 0.1 the ungated form collapses, teacher and student together (README, results).
             "grpo_opsd": GRPOOPSD(rl=_TINY_RL, weight=0.01),
             "sdar": SDAR(rl=_TINY_RL, weight=0.1),
@@ -283,7 +297,8 @@ def to_json(config: TrainConfig) -> dict[str, Any]:
     """A config as plain JSON values; the learner carries its registry name under `name`."""
     values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     learner = dataclasses.asdict(config.learner)  # type: ignore[call-overload]
-    return {**values, "learner": {"name": learner_name(config.learner), **learner}}
+    alarms = dataclasses.asdict(config.alarms)
+    return {**values, "learner": {"name": learner_name(config.learner), **learner}, "alarms": alarms}
 
 
 def from_json(values: dict[str, Any]) -> TrainConfig:
@@ -317,6 +332,9 @@ def _build(kind: Any, values: dict[str, Any]) -> Any:
         return kind(**nested)
     except TypeError as error:
         raise ConfigError(f"incomplete {kind.__name__}: {error}") from error
+
+
+_NESTED: dict[str, Any] = {"rl": GRPO, "alarms": AlarmSettings}
 
 
 def _frozen(value: Any) -> Any:

@@ -1,64 +1,88 @@
-"""How large the gradients of reinforcement learning and of teaching are, and how they lie to one another."""
+"""Do reinforcement and teaching pull the same way? Their gradients on a few turns of a step, before its update."""
 
 from __future__ import annotations
 
 import math
-from itertools import islice
-from typing import Any
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch.distributed.tensor import DTensor
 
-from sdar_agents.batch import TurnBatch, token_mean
-from sdar_agents.distributed import recomputed_activations
+from sdar_agents.aggregation import aggregated
+from sdar_agents.batch import TurnBatch
 from sdar_agents.learners.base import LossOutput
 from sdar_agents.setup import Run
-from sdar_agents.update import loss_of, micro_batches, teacher_scores
+from sdar_agents.update import backward, micro_batches
+
+PROBE_ROWS = 32
+"""Turns that the two gradients are computed on; two forward and backward passes each."""
 
 
-def probe_gradients(run: Run, batch: TurnBatch, step: int) -> dict[str, float]:
-    """Norms of the two gradients before any update of the step, their ratio and cosine, on one micro-batch a process.
+def compare_gradients(run: Run, batch: TurnBatch, step: int) -> dict[str, float]:
+    """Cosine between the gradients of the two parts of the loss, and their norms; nothing of the run changes.
 
-    Which one goes round with the steps. Weights and optimizer are left as they were, and no gradients stay; it costs
-    two forward and backward passes of a micro-batch. Collective.
+    The turns are a seeded choice among those with an advantage. Collective: every process calls it.
 
     Returns:
-        `rl_gradient_norm`, `distill_gradient_norm` (its weight included), `distill_share` (the second over the first)
-        and `gradient_cosine`; ratio and cosine are 0 where either gradient is.
+        `gradient_cosine`, `gradient_norm/rl`, `gradient_norm/distill`, and `distill_share`, the last norm over the one
+        before; nothing where the learner has no teaching part (`LossOutput.distill_loss`), and neither cosine nor share
+        where a gradient is zero.
     """
-    count = sum(1 for _ in micro_batches(run, batch))
-    (micro,) = islice(micro_batches(run, batch), step % count, step % count + 1)
-    micro = micro.to(run.device)
-    weight = torch.tensor(float(micro.token_weight.sum()), dtype=torch.float64)
-    total = max(float(run.world.sum(weight)), 1.0)
-    of_rl, of_teaching = (_gradients(run, micro, total, teaching=teaching) for teaching in (False, True))
-    rl, distill = (math.sqrt(_dot(each, each)) for each in (of_rl, of_teaching))
-    return {
-        "rl_gradient_norm": rl,
-        "distill_gradient_norm": distill,
-        "distill_share": distill / rl if rl > 0 else 0.0,
-        "gradient_cosine": _dot(of_rl, of_teaching) / (rl * distill) if rl > 0 and distill > 0 else 0.0,
-    }
+    every, needs = run.config.diagnostics_every, run.config.learner.needs
+    rows = probe_rows(batch, seed=run.config.seed, step=step)
+    is_due = needs.gradient_probe or (every > 0 and step % every == 0)
+    if not is_due or needs.teacher == "none" or not len(rows):
+        return {}
+    probe, total = aggregated(batch.rows(rows), run.config.learner.needs)
+    taught = _gradient(run, probe, total, _distill)
+    if taught is None:
+        return {}
+    reinforced = _gradient(run, probe, total, lambda output: output.token_loss - _distill(output))
+    assert reinforced is not None
+    products = ((taught, taught), (reinforced, reinforced), (taught, reinforced))
+    own = torch.tensor([_dot(one, other) for one, other in products], dtype=torch.float64)
+    # Each process of a sharded model holds a part of every gradient.
+    distill, rl, both = (run.world.sum(own) if _is_sharded(taught) else own).tolist()
+    norms = {"gradient_norm/rl": math.sqrt(rl), "gradient_norm/distill": math.sqrt(distill)}
+    if rl == 0.0 or distill == 0.0:
+        return norms
+    return {"gradient_cosine": both / math.sqrt(rl * distill), "distill_share": math.sqrt(distill / rl), **norms}
 
 
-def _gradients(run: Run, micro: TurnBatch, total: float, *, teaching: bool) -> list[torch.Tensor]:
+def probe_rows(batch: TurnBatch, *, seed: int, step: int) -> torch.Tensor:
+    """Numbers of at most `PROBE_ROWS` rows that have an advantage, in order."""
+    size = batch.advantages.abs() if batch.token_advantages is None else batch.token_advantages.abs().sum(1)
+    known = torch.nonzero((size > 0) & (batch.weight > 0)).squeeze(1).numpy()
+    chosen = np.random.default_rng([seed, step, 1]).permutation(known)[:PROBE_ROWS]
+    return torch.from_numpy(np.sort(chosen))
+
+
+def _gradient(
+    run: Run, probe: TurnBatch, total: float, part: Callable[[LossOutput], torch.Tensor]
+) -> list[torch.Tensor] | None:
+    """Of one part of the loss, a tensor for each trained weight; None where the learner has no such part."""
+    exists = True
+    for micro in micro_batches(run, probe):
+        output = backward(run, micro.to(run.device), total, part=part)
+        exists = exists and output.distill_loss is not None
+    trained = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
+    gradient = [torch.zeros_like(each) if each.grad is None else each.grad for each in trained]
     run.optimizer.zero_grad(set_to_none=True)
-    teacher = teacher_scores(run, micro)
-    with recomputed_activations(run.model, enabled=run.config.activation_checkpointing):
-        part = _part(loss_of(run, micro, teacher), teaching=teaching)
-        loss = token_mean(part * micro.importance, micro.token_weight, total)
-        (loss * run.world.size).backward()  # type: ignore[no-untyped-call]
-    found = [each.grad.detach() for each in run.model.parameters() if each.grad is not None]
-    run.optimizer.zero_grad(set_to_none=True)
-    return found
+    return gradient if exists else None
 
 
-def _part(output: LossOutput, *, teaching: bool) -> torch.Tensor:
-    if output.token_distill is None:
-        raise ValueError("a learner that asks for a gradient probe says which part of its loss teaches (token_distill)")
-    return output.token_distill if teaching else output.token_loss - output.token_distill
+def _distill(output: LossOutput) -> torch.Tensor:
+    return output.token_loss * 0.0 if output.distill_loss is None else output.distill_loss
 
 
 def _dot(one: list[torch.Tensor], other: list[torch.Tensor]) -> float:
-    total: Any = sum((a * b).sum() for a, b in zip(one, other, strict=True))
-    return float(total.full_tensor() if isinstance(total, DTensor) else total)
+    return sum(float((_local(a) * _local(b)).sum(dtype=torch.float64)) for a, b in zip(one, other, strict=True))
+
+
+def _local(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _is_sharded(gradient: list[torch.Tensor]) -> bool:
+    return any(isinstance(each, DTensor) for each in gradient)

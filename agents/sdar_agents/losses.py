@@ -77,6 +77,31 @@ def clipped_tokens(
     return too_likely | too_unlikely
 
 
+def sequence_logprobs(
+    logprobs: torch.Tensor, old_logprobs: torch.Tensor, mask: torch.Tensor, *, detached: bool
+) -> torch.Tensor:
+    """O + the mean over the response of (S - O): what makes `probability_ratio` GSPO's ratio of a whole response.
+
+    GSPO (2507.18071) eq. 7: s = (pi(y) / pi_old(y))^(1/|y|), the same in every token. A response is a turn here.
+
+    Gradient: of each token's entry, the mean over the response of grad S; through the surrogate -A s, summed over the
+    response by a mean, -A s times the mean of grad S (eq. 10). `detached`: eq. 14, GSPO-token, s_t = sg(s) r / sg(r),
+    whose entry has gradient grad S_t alone. Both agree where A is the same for all tokens of the response.
+
+    Args:
+        logprobs, old_logprobs: S and O, [N, R].
+        mask: True on real tokens, [N, R].
+        detached: Whether a token moves by itself only.
+    """
+    _same_shape("sequence_logprobs", logprobs=logprobs, old_logprobs=old_logprobs)
+    old = old_logprobs.detach()
+    difference = (logprobs - old).masked_fill(~mask, 0.0)
+    mean = difference.sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)  # [N, 1]
+    if detached:
+        return old + mean.detach() + (logprobs - logprobs.detach())
+    return old + mean.expand_as(difference)
+
+
 # Divergences from samples (Schulman, "Approximating KL divergence", 2020)
 
 

@@ -72,6 +72,7 @@ def longest_rows(run: Run, *, prompt: int, skills: int) -> TurnBatch:
         reference_logprobs=None,
         # Alternately solved and not, so that there are advantages.
         returns=(numbers % 2).float(),
+        reward=(numbers % 2).float(),
         invalid_turns=torch.zeros(rows),
         is_valid=torch.ones(rows, dtype=torch.bool),
         success=numbers % 2 == 1,

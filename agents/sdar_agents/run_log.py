@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from sdar_agents.alarms import Alarm
 from sdar_agents.files import write_text
 
 METRICS = "metrics.jsonl"
@@ -81,6 +82,11 @@ class RunLog:
         note = "" if skilled is None else f"; skills in the prompt: {skilled:.3f}"
         self.say(f"step {step:>3}: held-out success {rate:.3f} [{low:.3f}, {high:.3f}] n={results['n']}{note}")
 
+    def alarm(self, step: int, alarm: Alarm) -> None:
+        """Record an alarm of a step and print its line."""
+        self._write("alarm", step, {"alarm": alarm.name, "text": alarm.text})
+        self.say(f"ALARM at step {step}, {alarm.name}: {alarm.text} (saved as checkpoint step-{step:06d})")
+
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         self.console.print(text, highlight=False, soft_wrap=True)
@@ -108,6 +114,9 @@ class SilentLog:
         """Nothing; see `RunLog`."""
 
     def evaluation(self, step: int, results: Mapping[str, Any]) -> None:
+        """Nothing; see `RunLog`."""
+
+    def alarm(self, step: int, alarm: Alarm) -> None:
         """Nothing; see `RunLog`."""
 
     def say(self, text: str) -> None:

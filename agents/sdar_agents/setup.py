@@ -46,7 +46,7 @@ from sdar_skills.retrievers import RETRIEVERS, check_options, make_retriever
 
 DEFAULT_EPISODES = 100
 MAY_CHANGE = {"run", "steps", "microbatch_tokens", "activation_checkpointing", "checkpoint_every", "keep_checkpoints",
-              "keep_every", "record_episodes", "record_every"}  # fmt: skip
+              "keep_every", "record_episodes", "record_every", "diagnostics_every"}  # fmt: skip
 """Settings that another start of the same run may give otherwise: none of them decides what is computed."""
 STYLE_FILE = "prompt_style.txt"
 """A model folder may say, in one word, which prompt style it was trained on."""
@@ -69,6 +69,7 @@ class Run:
         world: The processes that share the work.
         signals: Running values of a learner that adapts, replaced after each step.
         bank_hash: Of the skill bank; None without one.
+        alarm_state: What the alarms remember; see `alarms.watch`.
     """
 
     config: TrainConfig
@@ -90,6 +91,7 @@ class Run:
     world: World
     signals: dict[str, float] = field(default_factory=dict)
     bank_hash: str | None = None
+    alarm_state: dict[str, float] = field(default_factory=dict)
 
 
 def set_up(config: TrainConfig, *, resume: bool) -> Run:
@@ -317,7 +319,8 @@ def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     return [
         f"{key}: {before.get(key)} -> {after.get(key)}"
         for key in sorted({*before, *after} - MAY_CHANGE)
-        if before.get(key) != after.get(key)
+        # What a run watches for decides nothing that it computes.
+        if not key.startswith("alarms.") and before.get(key) != after.get(key)
     ]
 
 

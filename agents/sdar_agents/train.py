@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from sdar_agents.alarms import Alarm, watch
 from sdar_agents.batch import collate
 from sdar_agents.checkpoint import (
     check_same_model,
@@ -26,6 +26,7 @@ from sdar_agents.checkpoint import (
     save_checkpoint,
 )
 from sdar_agents.config import TrainConfig
+from sdar_agents.diagnostics import cut_skills, start_entropy, success_by_type, token_counts
 from sdar_agents.distributed import (
     full_model_state,
     full_optimizer_state,
@@ -37,14 +38,15 @@ from sdar_agents.distributed import (
 )
 from sdar_agents.episode import Episode
 from sdar_agents.evaluate import Evaluation, evaluate_policy
-from sdar_agents.gradient_probe import probe_gradients
-from sdar_agents.learners.base import ActingLearner, AdaptingLearner
+from sdar_agents.gradient_probe import compare_gradients
+from sdar_agents.learners.base import AdaptingLearner
 from sdar_agents.policy import load_weights
 from sdar_agents.probe import probe_longest_rows
 from sdar_agents.recorder import Recorder
 from sdar_agents.rollout import Assignment, Rollout, RolloutCounts, RolloutError, RolloutSettings, joined, play
 from sdar_agents.run_log import RunLog, SilentLog, plot_runs, read_metrics
 from sdar_agents.run_state import capture_moving, restore_moving
+from sdar_agents.sampling_rounds import assignments, further_assignments, mixed_groups, trained_episodes
 from sdar_agents.setup import Run, set_up
 from sdar_agents.update import PhaseClock, mismatch_metrics, scored, update
 
@@ -84,11 +86,11 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
         _log(run, start, console) as log,
         _finish_step_on_interrupt(log) as interrupted,
     ):
-        step, stopping = start, False
+        step, stopping, halted = start, False, False
         if start == 0:
             log.evaluation(0, evaluate(run, 0, recorder))
         while step < config.steps and not stopping:
-            clock, moving = PhaseClock(), capture_moving(run.context, run.signals)
+            clock, moving = PhaseClock(), _moving(run)
             try:
                 collected = collect(run, step, clock)
             except Exception:
@@ -103,13 +105,19 @@ def _train(run: Run, *, resume: bool, console: Console) -> dict[str, Any]:
             log.train_step(step, metrics)
             # A signal reaches some processes sooner than others; all stop after the same step.
             stopping = run.world.any(interrupted.is_set())
+            alarms = _alarms(run, metrics)
+            for alarm in alarms:
+                log.alarm(step, alarm)
+            halted = bool(alarms) and config.alarms.on_alarm == "stop"
+            stopping = stopping or halted
             last = step == config.steps
             if last or step % config.eval_every == 0:
                 log.evaluation(step, evaluate(run, step, recorder))
-            if last or step % config.checkpoint_every == 0 or stopping:
-                _save(run, step, capture_moving(run.context, run.signals))
+            if last or step % config.checkpoint_every == 0 or stopping or alarms:
+                _save(run, step, _moving(run))
         if stopping and step < config.steps:
-            log.say(f"stopped after step {step} of {config.steps}; continue with --resume --run {config.run}")
+            how = " by an alarm; start anew with other settings, or go on" if halted else "; continue"
+            log.say(f"stopped after step {step} of {config.steps}{how} with --resume --run {config.run}")
     run.world.barrier()
     return _summarise(run, step)
 
@@ -134,36 +142,55 @@ def collect(run: Run, step: int, clock: PhaseClock) -> tuple[Rollout, RolloutCou
     Raises:
         RolloutError: every group lost a member to a failing environment.
     """
-    assignments = assignments_of_step(run.train_ids, config=run.config, step=step)
-    mine = run.world.share(range(run.config.groups))
-    counts = RolloutCounts()
-
-    def play_mine() -> tuple[Rollout, RolloutCounts]:
-        own = RolloutCounts()
-        with _generating(run):
-            rollout = play(
-                [assignment for assignment in assignments if assignment.group in mine],
-                pool=run.pool,
-                backend=run.backend,
-                tokenizer=run.tokenizer,
-                settings=run.rollout,
-                context=run.context,
-                seed=f"{run.config.seed}/train/{step}",
-                counts=own,
-                first=mine[0] * run.config.group_size,
-            )
-        return rollout, own
-
+    config, counts, seed = run.config, RolloutCounts(), f"{run.config.seed}/train/{step}"
     with clock.phase("rollout"):
-        parts = run.world.together(play_mine)
-    for _, part in parts:
-        counts.add(part)
-    rollout = joined([part for part, _ in parts])
+        assigned = assignments_of_step(run.train_ids, config=config, step=step)
+        rollout = _played(run, assigned, counts, seed)
+        for turn in range(1, config.sampling_rounds):
+            missing, played = config.groups - len(mixed_groups(rollout.episodes)), rollout.episodes
+            if missing <= 0:
+                break
+            further = further_assignments(
+                run.train_ids, config=config, step=step, turn=turn, count=missing, played=played
+            )
+            rollout = joined([rollout, _played(run, further, counts, f"{seed}/round/{turn}")])
     if not rollout.episodes:
         raise RolloutError(
             f"every group of step {step + 1} lost a member, nothing to learn from: {rollout.failures[0]}"
         )
     return rollout, counts
+
+
+def _played(run: Run, assigned: Sequence[Assignment], counts: RolloutCounts, seed: str) -> Rollout:
+    """Everybody's share of whole groups, played; what was counted is added to `counts`."""
+    size = run.config.group_size
+    mine = run.world.share(range(len(assigned) // size))
+
+    def play_mine() -> tuple[Rollout, RolloutCounts]:
+        own = RolloutCounts()
+        with _generating(run):
+            # Of few groups, a process may have none to play.
+            rollout = (
+                Rollout(())
+                if not mine
+                else play(
+                    assigned[mine[0] * size : (mine[-1] + 1) * size],
+                    pool=run.pool,
+                    backend=run.backend,
+                    tokenizer=run.tokenizer,
+                    settings=run.rollout,
+                    context=run.context,
+                    seed=seed,
+                    counts=own,
+                    first=mine[0] * size,
+                )
+            )
+        return rollout, own
+
+    parts = run.world.together(play_mine)
+    for _, part in parts:
+        counts.add(part)
+    return joined([part for part, _ in parts])
 
 
 def _generating(run: Run) -> AbstractContextManager[None]:
@@ -180,7 +207,7 @@ def learn(
 ) -> dict[str, float]:
     """Score the rows of a step, let the learner prepare them, update the weights; the step's metrics."""
     episodes, counts = collected[0].episodes, collected[1]
-    batch = collate(episodes, pad_id=run.tokenizer.pad_id)
+    batch = collate(trained_episodes(episodes, run.config), pad_id=run.tokenizer.pad_id)
     # An engine on the same GPU makes room for the update, and takes over its weights after it: what it remembers was
     # computed with the weights before.
     run.backend.sleep()
@@ -188,10 +215,8 @@ def learn(
         batch = scored(run, batch)
     learner = run.config.learner
     batch = learner.prepare(replace(batch, signals=dict(run.signals)), step)
-    probed: dict[str, float] = {}
-    if learner.needs.gradient_probe:
-        with clock.phase("probe"):
-            probed = probe_gradients(run, batch, step)
+    with clock.phase("diagnostics"):
+        compared = compare_gradients(run, batch, step)
     with clock.phase("update"):
         tokens = None if recorder is None else recorder.tokens(step)
         learned = update(run, batch, step, clock, tokens)
@@ -206,8 +231,10 @@ def learn(
     metrics = {
         **_episode_metrics(episodes, counts, run),
         **mismatch_metrics(batch, cap=run.config.importance_cap),
+        **start_entropy(batch),
+        **token_counts(batch, learner.needs, drawn=counts.response_tokens),
+        **compared,
         **learned,
-        **probed,
     }
     if isinstance(learner, AdaptingLearner):
         signals = learner.observe(metrics, dict(run.signals))
@@ -230,22 +257,21 @@ def assignments_of_step(task_ids: Sequence[str], *, config: TrainConfig, step: i
         epoch, index = divmod(position, len(task_ids))
         order = np.random.default_rng([config.seed, epoch]).permutation(len(task_ids))
         chosen.append(task_ids[int(order[index])])
-    learner, members = config.learner, range(config.group_size)
-    shown = [isinstance(learner, ActingLearner) and learner.shows_skills(step, member) for member in members]
-    return [Assignment(task, group, shown[member]) for group, task in enumerate(chosen) for member in members]
+    return assignments(chosen, config=config, step=step)
 
 
 def _episode_metrics(episodes: Sequence[Episode], counts: RolloutCounts, run: Run) -> dict[str, float]:
     n, turns = len(episodes), counts.turns
-    groups: dict[int, set[float]] = defaultdict(set)
-    for episode in episodes:
-        groups[episode.group].add(episode.episode_return)
+    groups = {episode.group for episode in episodes}
+    mixed = mixed_groups(episodes)
     return {
         "success": sum(episode.success for episode in episodes) / n,
         "reward": sum(episode.episode_return for episode in episodes) / n,
         "episode_turns": turns / n,
         "valid_actions": 1.0 - sum(episode.invalid_turns for episode in episodes) / turns,
-        "mixed_groups": sum(len(returns) > 1 for returns in groups.values()) / len(groups),
+        "mixed_groups": len(mixed) / len(groups),
+        "played_groups": float(len(groups)),
+        "trained_groups": float(len({episode.group for episode in trained_episodes(tuple(episodes), run.config)})),
         "prompt_tokens": counts.prompt_tokens / turns,
         "response_tokens": counts.response_tokens / turns,
         "cut_responses": counts.cut_responses / turns,
@@ -255,6 +281,8 @@ def _episode_metrics(episodes: Sequence[Episode], counts: RolloutCounts, run: Ru
         "failed_episodes": float(counts.failed_episodes),
         "dropped_groups": float(counts.dropped_groups),
         "skills_dropped": float(run.context.dropped_skills if run.context else 0),
+        "skills_cut": float(cut_skills(episodes, run.tokenizer)),
+        **success_by_type(episodes),
         "skill_matches_type": sum(_saw_own_skill(episode, run) for episode in episodes) / n,
         "wrong_skills": sum(run.context.is_wrong(episode.task_id) for episode in episodes) / n if run.context else 0.0,
     }
@@ -304,6 +332,15 @@ def _numbers(evaluation: Evaluation) -> dict[str, Any]:
     return {name: values[name] for name in names}
 
 
+def _alarms(run: Run, metrics: dict[str, float]) -> list[Alarm]:
+    """What the first process finds: all must save, and stop, or none."""
+    return run.world.gather(watch(run.config.alarms, metrics, run.alarm_state))[0]
+
+
+def _moving(run: Run) -> dict[str, Any]:
+    return {**capture_moving(run.context, run.signals), "alarms": dict(run.alarm_state)}
+
+
 def _save(run: Run, step: int, moving: dict[str, Any], *, in_flight: int | None = None) -> None:
     """Write a checkpoint; it does not depend on how many processes there are."""
     training: dict[str, Any] = {"optimizer": full_optimizer_state(run.model, run.optimizer), "moving": moving}
@@ -340,6 +377,7 @@ def _restore(run: Run) -> int:
     if "ema" in training and run.teacher is not None:
         load_full_model_state(run.teacher, training["ema"])
     restore_moving(run.context, run.signals, training["moving"])
+    run.alarm_state.update(training["moving"].get("alarms", {}))
     run.backend.load_weights(run.model)
     return checkpoint.step
 
@@ -356,6 +394,7 @@ def _summarise(run: Run, step: int) -> dict[str, Any]:
         "panel_hash": run.panel.hash,
         "before": evaluations[0],
         "after": evaluations[-1],
+        "alarms": [{"step": row["step"], "alarm": row["alarm"]} for row in rows if row["kind"] == "alarm"],
         "seconds": {
             phase: float(np.median([row[f"seconds/{phase}"] for row in steps]))
             for phase in ("rollout", "score", "teacher", "update", "step")

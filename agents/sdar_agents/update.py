@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch.distributed.tensor import DTensor
 
+from sdar_agents.aggregation import aggregated, loss_weight
 from sdar_agents.batch import TurnBatch, token_mean
 from sdar_agents.config import TrainConfig
+from sdar_agents.diagnostics import GapSums
 from sdar_agents.distributed import World, recomputed_activations
 from sdar_agents.importance import importance_weights
 from sdar_agents.learners.base import LossOutput, TokenScores
@@ -55,9 +58,10 @@ def scored(run: Run, batch: TurnBatch) -> TurnBatch:
     With the first come the importance weights: what the engine that drew the tokens said is compared with them.
     """
     needs = run.config.learner.needs
+    wants_entropy = needs.entropy_at_start or run.config.diagnostics_every > 0
     if teacher_kind(run.config) == "snapshot":
         take_over(_known_teacher(run), run.model)
-    old, entropy = _start_scores(run, run.model, batch, "student", entropy=needs.entropy_at_start)
+    old, entropy = _start_scores(run, run.model, batch, "student", entropy=wants_entropy)
     batch = replace(batch, old_logprobs=old, old_entropy=entropy)
     if run.reference is not None:
         batch = replace(batch, reference_logprobs=_start_scores(run, run.reference, batch, "student")[0])
@@ -72,9 +76,10 @@ def scored(run: Run, batch: TurnBatch) -> TurnBatch:
 def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock, sink: TokenSink | None = None) -> dict[str, float]:
     """The optimizer updates of one step.
 
-    The mean is over the tokens of each whole minibatch, so its division into micro-batches, and those among processes,
-    cannot change the gradient. The teacher is scored here, beside the student, with the weights that `config.teacher`
-    names; under `step_start` its scores of before the first update stand in.
+    The mean is over each whole minibatch (its tokens, or what the learner's `aggregation` says), so its division into
+    micro-batches, and those among processes, cannot change the gradient. The teacher is scored here, beside the
+    student, with the weights that `config.teacher` names; under `step_start` its scores of before the first update
+    stand in.
 
     Args:
         sink: Hears of every token's scores.
@@ -82,16 +87,18 @@ def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock, sink: Token
     config, record = run.config, _Record(clock, sink=sink)
     sums: dict[str, float] = defaultdict(float)
     tokens = 0.0
+    gaps = GapSums()
     norms = []
     for rows in minibatch_rows(batch, config=config, step=step):
-        minibatch = batch.rows(rows)
-        total = float(minibatch.token_weight.sum())
-        tokens += total
+        minibatch, total = aggregated(batch.rows(rows), config.learner.needs)
+        tokens += float(minibatch.token_weight.sum())
         for micro in micro_batches(run, minibatch):
             micro = micro.to(run.device)
             output = backward(run, micro, total, record)
             for name, values in {"loss": output.token_loss.detach(), **output.token_metrics}.items():
                 sums[name] += float((values * micro.token_weight).sum())
+            if "gap" in output.token_metrics:
+                gaps.add(micro, output.token_metrics["gap"])
         norms.append(_optimizer_step(run))
     finite = [norm for norm in norms if math.isfinite(norm)]
     names = sorted(sums)
@@ -100,6 +107,7 @@ def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock, sink: Token
         **{name: value / tokens for name, value in zip(names, everywhere, strict=True)},
         "gradient_norm": sum(finite) / max(1, len(finite)),
         "skipped_updates": float(len(norms) - len(finite)),
+        **gaps.metrics(run.world),
         **record.packing_ratios(run.world),
     }
 
@@ -122,13 +130,24 @@ class _Record:
         }
 
 
-def backward(run: Run, micro: TurnBatch, total: float, record: _Record | None = None) -> LossOutput:
-    """Add a micro-batch's gradient, of which the whole minibatch has `total` token weight; the learner's answer."""
+def backward(
+    run: Run,
+    micro: TurnBatch,
+    total: float,
+    record: _Record | None = None,
+    *,
+    part: Callable[[LossOutput], torch.Tensor] = attrgetter("token_loss"),
+) -> LossOutput:
+    """Add a micro-batch's gradient, where the whole minibatch's losses weigh `total`; the learner's answer.
+
+    Args:
+        part: Which [n, R] of the answer the gradient is of.
+    """
     record = record or _Record()
     teacher = teacher_scores(run, micro, record)
     with recomputed_activations(run.model, enabled=run.config.activation_checkpointing):
         output = loss_of(run, micro, teacher, record)
-        loss = token_mean(output.token_loss * micro.importance, micro.token_weight, total)
+        loss = token_mean(part(output) * micro.importance, loss_weight(micro), total)
         # Sharded gradients are averaged over the processes, where a sum is meant.
         (loss * run.world.size).backward()  # type: ignore[no-untyped-call]
     return output

@@ -17,7 +17,7 @@ from sdar_agents.batch import TurnBatch, collate
 from sdar_agents.checkpoint import latest_checkpoint, load_training_state
 from sdar_agents.commands.train import parse_train
 from sdar_agents.config import ConfigError, TrainConfig, from_json, preset_config, to_json
-from sdar_agents.gradient_probe import probe_gradients
+from sdar_agents.gradient_probe import compare_gradients, probe_rows
 from sdar_agents.learners import GRPO, GRPOOPSD, SDAR, LossOutput, Needs, TokenScores
 from sdar_agents.learners.adapting import Adaptation, group_trust
 from sdar_agents.learners.base import AdaptingLearner
@@ -102,8 +102,8 @@ def test_by_default_nothing_adapts_and_nothing_more_is_needed_or_logged() -> Non
         assert off.needs(learner.rl.needs) == learner.rl.needs
         output = answer(learner)
         distill = output.token_metrics["distill_loss"]
-        assert output.token_distill is not None
-        assert torch.equal(output.token_distill, learner.weight * distill)
+        assert output.distill_loss is not None
+        assert torch.equal(output.distill_loss, learner.weight * distill)
         assert not {"distill_weight", "gap_size", "trust", "sharpness_factor"} & set(output.token_metrics)
         assert learner.observe({"gap": 1.0}, {"weight": 3.0}) == {}
 
@@ -111,9 +111,9 @@ def test_by_default_nothing_adapts_and_nothing_more_is_needed_or_logged() -> Non
 def test_what_teaches_and_what_reinforces_make_up_the_loss() -> None:
     for learner in (SDAR(rl=NO_KL, weight=0.3), GRPOOPSD(rl=NO_KL, weight=0.3)):
         output, rl = answer(learner), answer(NO_KL)
-        assert output.token_distill is not None
-        torch.testing.assert_close(output.token_loss - output.token_distill, rl.token_loss)
-        assert output.token_distill.abs().max() > 0
+        assert output.distill_loss is not None
+        torch.testing.assert_close(output.token_loss - output.distill_loss, rl.token_loss)
+        assert output.distill_loss.abs().max() > 0
 
 
 @pytest.mark.parametrize("make", [SDAR, GRPOOPSD])
@@ -257,10 +257,11 @@ def test_probing_gradients_changes_nothing_of_a_run(
     monkeypatch.setattr("sdar_agents.config.LEARNERS", {"sdar": SDAR, "probed": _Probed})
     runs = []
     for learner in (SDAR(weight=0.1), _Probed(weight=0.1)):
-        config = number_line_config("sdar", learner=learner, steps=2, run=str(tmp_path / type(learner).__name__))
+        run = str(tmp_path / type(learner).__name__)
+        config = number_line_config("sdar", learner=learner, steps=2, run=run, diagnostics_every=0)
         train(config, console=QUIET)
         runs.append(config.run)
-    probes = {"rl_gradient_norm", "distill_gradient_norm", "distill_share", "gradient_cosine"}
+    probes = {"gradient_norm/rl", "gradient_norm/distill", "distill_share", "gradient_cosine"}
     plain, probed = timeless(runs[0]), timeless(runs[1])
     assert plain == [{name: value for name, value in row.items() if name not in probes} for row in probed]
     assert all(probes <= set(row) for row in probed if row["kind"] == "train")
@@ -275,20 +276,21 @@ def prepared(config: TrainConfig) -> tuple[Run, TurnBatch]:
 
 
 def test_the_probed_gradients_add_up_to_the_one_that_is_learned_from(number_line_config: MakeConfig) -> None:
-    # All rows are one micro-batch, which is then the whole step.
     run, batch = prepared(number_line_config("sdar", learner=SDAR(weight=0.5), microbatch_tokens=100_000))
-    found = probe_gradients(run, batch, 0)
+    found = compare_gradients(run, batch, 0)
+    # The probed rows are one micro-batch.
+    batch = batch.rows(probe_rows(batch, seed=run.config.seed, step=0))
     backward(run, batch, float(batch.token_weight.sum()))
     squares = [float(each.grad.square().sum()) for each in run.model.parameters() if each.grad is not None]
-    rl, distill = found["rl_gradient_norm"], found["distill_gradient_norm"]
+    rl, distill = found["gradient_norm/rl"], found["gradient_norm/distill"]
     assert found["distill_share"] == pytest.approx(distill / rl)
     by_parts = rl**2 + distill**2 + 2 * rl * distill * found["gradient_cosine"]
     assert sum(squares) == pytest.approx(by_parts, rel=1e-4)
     # Twice the weight, twice the norm.
     run.optimizer.zero_grad()
-    twice = probe_gradients(replace(run, config=replace(run.config, learner=SDAR(weight=1.0))), batch, 0)
-    assert twice["distill_gradient_norm"] == pytest.approx(2 * distill, rel=1e-4)
-    assert twice["rl_gradient_norm"] == pytest.approx(rl, rel=1e-3)
+    twice = compare_gradients(replace(run, config=replace(run.config, learner=SDAR(weight=1.0))), batch, 0)
+    assert twice["gradient_norm/distill"] == pytest.approx(2 * distill, rel=1e-4)
+    assert twice["gradient_norm/rl"] == pytest.approx(rl, rel=1e-3)
 
 
 def test_a_run_reaches_the_share_that_was_asked_for(number_line_config: MakeConfig) -> None:

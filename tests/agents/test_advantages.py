@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sdar_agents.advantages import row_advantages, trajectory_advantages
+from sdar_agents.advantages import returns_to_go, row_advantages, trajectory_advantages
 from sdar_agents.batch import TurnBatch, collate
 from tests.agents.toy_batches import episode, turn
 
@@ -128,3 +128,43 @@ def test_scores_far_from_zero_keep_their_differences(of: type) -> None:
     batch = batch_of((0, 1, 10_000.0), (0, 1, 10_000.0), invalid=(1,))
     found = of(batch, invalid_penalty=2e-4, normalise_std=False)
     assert_close(found, torch.tensor([1e-4, -1e-4]), rtol=1e-6, atol=1e-9)
+
+
+def test_leaving_one_out_is_the_centred_score_times_group_size_over_the_others() -> None:
+    # Scores 1, 0, 0, 1, 0: against the mean of the other four, 1 - 1/4 and 0 - 2/4. A lone episode: 0.
+    batch = batch_of((0, 1, 1.0), (0, 3, 0.0), (0, 1, 0.0), (0, 1, 1.0), (0, 1, 0.0), (1, 1, 1.0))
+    found = trajectory_advantages(batch, invalid_penalty=0.0, normalise_std=True, baseline="rloo")
+    assert_close(found, torch.tensor([0.75, -0.5, -0.5, -0.5, -0.5, 0.75, -0.5, 0.0]))
+    centred = trajectory_advantages(batch, invalid_penalty=0.0, normalise_std=False)
+    assert_close(found[:-1], 5 / 4 * centred[:-1])
+
+
+def test_reinforce_compares_with_the_whole_step() -> None:
+    # Scores 1, 1 | 1, 0: mean 3/4, squares 3/16 + 9/16 = 3/4 over 3, deviation 1/2: an easy group is praised too.
+    batch = batch_of((0, 1, 1.0), (0, 1, 1.0), (1, 1, 1.0), (1, 1, 0.0))
+    found = trajectory_advantages(batch, **PLAIN, baseline="reinforce++")
+    assert_close(found, torch.tensor([0.5, 0.5, 0.5, -1.5]), atol=1e-5, rtol=0)
+    # The group's mean off first: 0, 0, 1/2, -1/2; squares 1/2 over 3.
+    found = trajectory_advantages(batch, **PLAIN, baseline="reinforce++_baseline")
+    assert_close(found, 1.5**0.5 * torch.tensor([0.0, 0.0, 1.0, -1.0]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("baseline", ["group", "rloo", "reinforce++", "reinforce++_baseline"])
+@pytest.mark.parametrize("of", [trajectory_advantages, row_advantages])
+def test_every_baseline_ignores_rows_of_weight_zero_and_gives_zero_to_equal_scores(of: type, baseline: str) -> None:
+    batch = batch_of((0, 1, 1.0), (0, 2, 0.0), (1, 1, 1.0), (1, 1, 0.0), (1, 1, 5.0))
+    weight = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.0])
+    found = of(replace(batch, weight=weight), **PLAIN, baseline=baseline)
+    alone = of(batch.rows(torch.arange(5)), **PLAIN, baseline=baseline)
+    assert torch.equal(found, torch.cat([alone, torch.zeros(1)]))
+    equal = batch_of((0, 1, 0.9), (0, 1, 0.9), (0, 1, 0.9), (1, 1, 0.9), (1, 1, 0.9))
+    assert torch.equal(of(equal, **PLAIN, baseline=baseline), torch.zeros(5))
+
+
+def test_returns_to_go_are_discounted_within_the_episode() -> None:
+    batch = collate([episode(turn(reward=1.0), turn(is_valid=False), turn(reward=4.0)), episode(WON)], pad_id=0)
+    # 4; 0.5 * 4 - 0.5; 1 + 0.5 * 1.5; the other episode is not behind.
+    found = returns_to_go(batch, discount=0.5, invalid_penalty=0.5)
+    assert found.tolist() == [1.75, 1.5, 4.0, 1.0]
+    shuffled = batch.rows(torch.tensor([2, 3, 0, 1]))
+    assert returns_to_go(shuffled, discount=0.5, invalid_penalty=0.5).tolist() == [4.0, 1.0, 1.75, 1.5]

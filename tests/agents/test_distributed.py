@@ -20,7 +20,7 @@ from sdar_agents.batch import collate
 from sdar_agents.checkpoint import latest_checkpoint
 from sdar_agents.config import TrainConfig, to_json
 from sdar_agents.distributed import ALONE, World, WorldError, layers, local_device, recomputed_activations
-from sdar_agents.learners import SDAR
+from sdar_agents.learners import GRPO, SDAR
 from sdar_agents.learners.adapting import Adaptation
 from sdar_agents.policy import load_policy
 from sdar_agents.run_log import read_metrics
@@ -122,6 +122,20 @@ def test_two_processes_probe_the_gradients_of_one(number_line_config: MakeConfig
     finished = torchrun(two)
     assert finished.returncode == 0, finished.stderr[:6000]
     assert_same_run(one.run, two.run)
+
+
+def test_two_processes_play_rounds_and_average_over_episodes_as_one(
+    number_line_config: MakeConfig, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"groups": 3, "minibatches": 2, "learning_rate": LEARNING_RATE, "sampling_rounds": 3}
+    settings["learner"] = SDAR(rl=GRPO(aggregation="trajectory", ratio="sequence", baseline="rloo", clip_high=0.5))
+    one = number_line_config("sdar", steps=2, run=str(tmp_path / "one"), **settings)
+    two = replace(one, run=str(tmp_path / "two"))
+    train(one, console=QUIET)
+    finished = torchrun(two)
+    assert finished.returncode == 0, finished.stderr[:6000]
+    assert_same_run(one.run, two.run)
+    assert any(row["played_groups"] > 3 for row in read_metrics(Path(one.run)) if row["kind"] == "train")
 
 
 def test_a_run_of_two_processes_goes_on_in_one(number_line_config: MakeConfig, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch.testing import assert_close
 
 from sdar_agents.batch import TurnBatch, collate, token_mean
-from sdar_agents.learners import GRPO, GRPOOPSD, LEARNERS, SDAR, Learner, LossOutput, TokenScores, learner_class
+from sdar_agents.learners import GRPO, GRPOOPSD, LEARNERS, SDAR, GiGPO, Learner, LossOutput, TokenScores, learner_class
 from sdar_agents.learners.base import Needs
 from tests.agents.toy_batches import episode, turn
 
@@ -277,7 +277,7 @@ def test_nonsensical_options_are_refused(make: Any, message: str) -> None:
 
 def test_learners_are_found_by_name() -> None:
     assert learner_class("sdar") is SDAR
-    assert sorted(LEARNERS) == ["grpo", "grpo_opsd", "sdar"]
+    assert sorted(LEARNERS) == ["gigpo", "grpo", "grpo_opsd", "sdar"]
 
 
 def test_a_misspelt_learner_is_refused_with_a_guess() -> None:
@@ -315,3 +315,84 @@ def test_without_reward_the_student_moves_towards_its_teacher(learner: Learner) 
         logits = (logits - 1.0 * gradient).detach().requires_grad_()
     # From 0.25; the teacher says 0.7.
     assert torch.softmax(logits.detach(), dim=-1)[0].item() > 0.55
+
+
+def test_a_gspo_ratio_is_the_geometric_mean_of_the_response_and_is_clipped_as_a_whole() -> None:
+    # Log-ratios log 4 and 0: s = sqrt 4 = 2 in both tokens, though each token's own ratio is 4 and 1.
+    old = tokens(-2.0, -1.0)
+    student = old + tokens(math.log(4.0), 0.0)
+    batch = one_row(advantage=-1.0, old=old)
+    found, gradient = run(replace(NO_KL, ratio="sequence"), batch, student)
+    assert_close(found.token_loss.detach(), tokens(2.0, 2.0))
+    assert_close(found.token_metrics["ratio"], tokens(2.0, 2.0))
+    # -A s times the mean of grad S, from each of two tokens: 2 (2 * 1/2).
+    assert_close(gradient, tokens(2.0, 2.0))
+    # A > 0 and s above 1.5: no token moves, although the second one's own ratio is 1.
+    found, gradient = run(
+        replace(NO_KL, ratio="sequence", clip_high=0.5), replace(batch, advantages=tokens(1.0)[0]), student
+    )
+    assert_close(gradient, tokens(0.0, 0.0))
+    assert found.token_metrics["clip_fraction"].tolist() == [[1.0, 1.0]]
+
+
+def test_gspo_token_moves_a_token_by_its_own_advantage() -> None:
+    # s = 2 as above; -A_t s: +2 and -6. GSPO itself mixes them: (2 - 6) / 2 each.
+    old = tokens(-2.0, -1.0)
+    student = old + tokens(math.log(4.0), 0.0)
+    batch = replace(one_row(advantage=0.0, old=old), token_advantages=tokens(-1.0, 3.0))
+    wide: dict[str, Any] = {"clip_high": 5.0, "dual_clip": math.inf}
+    _, alone = run(replace(NO_KL, ratio="sequence_token", **wide), batch, student)
+    assert_close(alone, tokens(2.0, -6.0))
+    _, mixed = run(replace(NO_KL, ratio="sequence", **wide), batch, student)
+    assert_close(mixed, tokens(-2.0, -2.0))
+
+
+def test_padding_is_no_part_of_a_response_s_ratio() -> None:
+    long, short = turn(response=(1, 1)), turn(response=(1,))
+    batch = replace(collate([episode(long), episode(short)], pad_id=0), advantages=torch.ones(2))
+    student = torch.tensor([[0.2, 0.0], [0.3, 99.0]])
+    found = replace(NO_KL, ratio="sequence").loss(TokenScores(student), None, batch)
+    # exp(0.2 / 2) and exp(0.3 / 1).
+    ratio = found.token_metrics["ratio"]
+    assert_close(ratio[:, 0], torch.tensor([0.1, 0.3]).exp())
+
+
+@pytest.mark.parametrize("ratio", ["sequence", "sequence_token"])
+def test_at_ratio_one_gspo_has_the_gradient_of_grpo(ratio: Any) -> None:
+    old = tokens(-1.0, -2.0, -0.5)
+    batch = one_row(advantage=1.5, old=old)
+    assert_close(run(replace(NO_KL, ratio=ratio), batch, old)[1], run(NO_KL, batch, old)[1])
+
+
+def test_each_kl_estimator_has_its_own_gradient() -> None:
+    # F - S = log 2: grad k1 = 1; k2: S - F; k3: 1 - 2.
+    student = tokens(-1.0)
+    batch = one_row(advantage=0.0, old=student, reference=student + math.log(2.0))
+    for estimator, expected in (("k1", 1.0), ("k2", -math.log(2.0)), ("k3", -1.0)):
+        found, gradient = run(GRPO(kl_coefficient=0.5, kl_estimator=estimator), batch, student)  # type: ignore[arg-type]
+        assert_close(gradient, tokens(0.5 * expected))
+        assert_close(found.token_metrics["kl"], tokens(2.0 - math.log(2.0) - 1.0))
+
+
+def test_gigpo_adds_what_other_answers_to_the_same_observation_returned() -> None:
+    # Both begin at "start"; the first wins after a turn more. R of the first turns: 0.5 * 1 and 0: mean 1/4.
+    won = episode(replace(turn(), seen="start"), replace(turn(reward=1.0), seen="door"))
+    lost = episode(replace(turn(), seen="start"), replace(turn(), seen="wall"))
+    batch = collate([won, lost], pad_id=0)
+    learner = GiGPO(rl=replace(NO_KL, normalise_std=False), step_weight=2.0, discount=0.5)
+    # A^E = +-1/2; A^S = +-1/4 in the first turns, 0 where nobody else was.
+    assert_close(learner.prepare(batch, 0).advantages, torch.tensor([1.0, 0.5, -1.0, -0.5]))
+    # Divided by the unbiased deviations sqrt(1/2) and 1/2 sqrt(1/2), all differences become 1/2 / sqrt(1/2).
+    scaled = replace(learner, rl=NO_KL).prepare(batch, 0).advantages
+    assert_close(scaled, 0.5**0.5 * torch.tensor([3.0, 1.0, -3.0, -1.0]), atol=1e-4, rtol=0)
+
+
+def test_gigpo_without_weight_or_without_repeated_states_is_grpo_to_the_bit() -> None:
+    won = episode(replace(turn(), seen="a"), replace(turn(reward=1.0), seen="b"))
+    lost = episode(replace(turn(is_valid=False), seen="a"), replace(turn(), seen="c"))
+    batch = collate([won, lost], pad_id=0)
+    expected = NO_KL.prepare(batch, 0).advantages
+    assert torch.equal(GiGPO(rl=NO_KL, step_weight=0.0).prepare(batch, 0).advantages, expected)
+    lonely = replace(batch, state=torch.arange(4))
+    assert torch.equal(GiGPO(rl=NO_KL).prepare(lonely, 0).advantages, expected)
+    assert not torch.equal(GiGPO(rl=NO_KL).prepare(batch, 0).advantages, expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sdar_agents.learners.base import Learner, LossOutput, Needs, TokenScores
+from sdar_agents.learners.gigpo import GiGPO
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.grpo_opsd import GRPOOPSD
 from sdar_agents.learners.sdar import SDAR
@@ -10,6 +11,7 @@ from sdar_gym.errors import unknown
 
 LEARNERS: dict[str, type[Learner]] = {
     "grpo": GRPO,
+    "gigpo": GiGPO,
     "grpo_opsd": GRPOOPSD,
     "sdar": SDAR,
 }
@@ -32,6 +34,7 @@ __all__ = [
     "GRPOOPSD",
     "LEARNERS",
     "SDAR",
+    "GiGPO",
     "Learner",
     "LossOutput",
     "Needs",

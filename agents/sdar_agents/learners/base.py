@@ -10,6 +10,7 @@ import torch
 
 from sdar_agents.batch import TurnBatch
 
+Aggregation = Literal["token", "sequence", "trajectory", "constant"]
 TeacherDetail = Literal["none", "logprobs", "distribution"]
 
 
@@ -27,7 +28,10 @@ class Needs:
         entropy_at_start: The policy's entropy before any update of the step, for `prepare` (`TurnBatch.old_entropy`).
         views: Further prompts of the teacher, scored before any update of the step (`TurnBatch.views`); names of
             `teacher_views.py`.
-        gradient_probe: The norms of the two gradients of the loss once a step (`gradient_probe.py`), as metrics.
+        gradient_probe: The two gradients of the loss compared at every step (`gradient_probe.py`), as metrics, whatever
+            `diagnostics_every` says.
+        aggregation: What the loss of an optimizer update is a mean over; see `aggregation.py`.
+        aggregation_length: Tokens that a response counts as under the aggregation `constant`.
     """
 
     teacher: TeacherDetail = "none"
@@ -38,6 +42,8 @@ class Needs:
     entropy_at_start: bool = False
     views: tuple[str, ...] = ()
     gradient_probe: bool = False
+    aggregation: Aggregation = "token"
+    aggregation_length: float = 1.0
 
     @property
     def has_teacher(self) -> bool:
@@ -72,12 +78,13 @@ class LossOutput:
     Attributes:
         token_loss: [N, R], to be minimised; what stands under the mask counts.
         token_metrics: Detached [N, R] tensors, logged as token means under the same mask.
-        token_distill: The part of `token_loss` that teaches, its weight included, [N, R]; None where nothing does.
+        distill_loss: The part of `token_loss` that teaches, weight included, [N, R] with its gradient; diagnostics
+            compare its gradient with that of the rest. None where there is no such part.
     """
 
     token_loss: torch.Tensor
     token_metrics: dict[str, torch.Tensor] = field(default_factory=dict)
-    token_distill: torch.Tensor | None = None
+    distill_loss: torch.Tensor | None = None
 
 
 class Learner(Protocol):
