@@ -17,12 +17,14 @@ from sdar_agents.update import backward, micro_batches
 
 PROBE_ROWS = 32
 """Turns that the two gradients are computed on; two forward and backward passes each."""
+STEERING_ROWS = 256
+"""The same for a learner that is steered by what is found (`Needs.gradient_probe`): noise there moves its weight."""
 
 
 def compare_gradients(run: Run, batch: TurnBatch, step: int) -> dict[str, float]:
     """Cosine between the gradients of the two parts of the loss, and their norms; nothing of the run changes.
 
-    The turns are a seeded choice among those with an advantage. Collective: every process calls it.
+    The turns are a seeded choice among those with an advantage (for a learner that is steered: among all). Collective: every process calls it.
 
     Returns:
         `gradient_cosine`, `gradient_norm/rl`, `gradient_norm/distill`, and `distill_share`, the last norm over the one
@@ -30,7 +32,12 @@ def compare_gradients(run: Run, batch: TurnBatch, step: int) -> dict[str, float]
         where a gradient is zero.
     """
     every, needs = run.config.diagnostics_every, run.config.learner.needs
-    rows = probe_rows(batch, seed=run.config.seed, step=step)
+    # Who is steered wants the share that the step's updates see, turns without an advantage included.
+    rows = (
+        _some_rows(batch.weight > 0, seed=run.config.seed, step=step, most=STEERING_ROWS)
+        if needs.gradient_probe
+        else probe_rows(batch, seed=run.config.seed, step=step)
+    )
     is_due = needs.gradient_probe or (every > 0 and step % every == 0)
     if not is_due or needs.teacher == "none" or not len(rows):
         return {}
@@ -53,8 +60,12 @@ def compare_gradients(run: Run, batch: TurnBatch, step: int) -> dict[str, float]
 def probe_rows(batch: TurnBatch, *, seed: int, step: int) -> torch.Tensor:
     """Numbers of at most `PROBE_ROWS` rows that have an advantage, in order."""
     size = batch.advantages.abs() if batch.token_advantages is None else batch.token_advantages.abs().sum(1)
-    known = torch.nonzero((size > 0) & (batch.weight > 0)).squeeze(1).numpy()
-    chosen = np.random.default_rng([seed, step, 1]).permutation(known)[:PROBE_ROWS]
+    return _some_rows((size > 0) & (batch.weight > 0), seed=seed, step=step, most=PROBE_ROWS)
+
+
+def _some_rows(among: torch.Tensor, *, seed: int, step: int, most: int) -> torch.Tensor:
+    known = torch.nonzero(among).squeeze(1).numpy()
+    chosen = np.random.default_rng([seed, step, 1]).permutation(known)[:most]
     return torch.from_numpy(np.sort(chosen))
 
 

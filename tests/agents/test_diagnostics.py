@@ -128,7 +128,7 @@ def test_diagnostics_change_nothing_that_is_trained(number_line_config: MakeConf
             name: value for name, value in bare.items() if not name.startswith("seconds")
         }
         assert {name for name in full if name not in bare} == {
-            "start_entropy", "gradient_cosine", "gradient_norm/rl", "gradient_norm/distill",
+            "start_entropy", "gradient_cosine", "gradient_norm/rl", "gradient_norm/distill", "distill_share",
         }  # fmt: skip
     states = [run.model.state_dict() for run in runs]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
