@@ -24,7 +24,8 @@ STEERING_ROWS = 256
 def compare_gradients(run: Run, batch: TurnBatch, step: int) -> dict[str, float]:
     """Cosine between the gradients of the two parts of the loss, and their norms; nothing of the run changes.
 
-    The turns are a seeded choice among those with an advantage (for a learner that is steered: among all). Collective: every process calls it.
+    The turns are a seeded choice among those with an advantage (for a learner that is steered: among all).
+    Collective: every process calls it.
 
     Returns:
         `gradient_cosine`, `gradient_norm/rl`, `gradient_norm/distill`, and `distill_share`, the last norm over the one
