@@ -130,7 +130,8 @@ def _header(run: Run) -> EpisodeHeader:
     style = resolve_style(config.prompt_style, config.model, config.env)
     return EpisodeHeader(
         env=config.env,
-        agent=config.run,
+        # Not where the run lies: it may be moved and go on there.
+        agent=run.learner,
         panel=run.panel.name,
         panel_hash=run.panel.hash,
         behaviour_hash=text_env(run.pool.example).behaviour_hash,

@@ -207,7 +207,8 @@ def learn(
 ) -> dict[str, float]:
     """Score the rows of a step, let the learner prepare them, update the weights; the step's metrics."""
     episodes, counts = collected[0].episodes, collected[1]
-    batch = collate(trained_episodes(episodes, run.config), pad_id=run.tokenizer.pad_id)
+    trained = trained_episodes(episodes, run.config)
+    batch = collate(trained, pad_id=run.tokenizer.pad_id)
     # An engine on the same GPU makes room for the update, and takes over its weights after it: what it remembers was
     # computed with the weights before.
     run.backend.sleep()
@@ -221,7 +222,7 @@ def learn(
         tokens = None if recorder is None else recorder.tokens(step)
         learned = update(run, batch, step, clock, tokens)
     if recorder is not None and tokens is not None:
-        recorder.train_step(step + 1, episodes, batch, tokens)
+        recorder.train_step(step + 1, trained, batch, tokens)
     with clock.phase("sync"):
         run.backend.load_weights(run.model)
         run.backend.wake_up()

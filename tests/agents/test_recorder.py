@@ -61,3 +61,19 @@ def test_episodes_of_steps_that_are_played_again_are_dropped_first(tmp_path: Pat
     drop_episodes(file, after=1)
     assert {each.step for each in read_episodes(file)} == {0, 1}
     assert file.read_bytes() == b"".join(lines[: 1 + 2 + 2])
+
+
+def test_with_rounds_of_sampling_the_episodes_that_are_trained_on_are_kept(
+    number_line_config: Any, tmp_path: Path
+) -> None:
+    # Groups whose members all do alike are played and not trained on: they have no advantages to record.
+    config = number_line_config("grpo", steps=1, groups=4, sampling_rounds=2, record_episodes=16)
+    train(config)
+    (row,) = [row for row in read_metrics(Path(config.run)) if row["kind"] == "train"]
+    assert row["trained_groups"] < row["played_groups"]
+    recorded = [each for each in read_episodes(Path(config.run) / EPISODES) if each.phase == "train"]
+    assert len(recorded) == 4 * row["trained_groups"]
+    for each in recorded:
+        assert each.advantages is not None
+        assert len(each.advantages) == len(each.episode.turns)
+        assert any(each.advantages)
