@@ -93,7 +93,8 @@ class TrainConfig:
     max_skill_tokens: int = 256
     """Budget of the skill text, on top of the prompt's; whole skills only."""
     teacher_view: str = "skill"
-    """What the teacher's prompt shows: skill (what the retriever finds), full, oracle, placebo, pruned, hindsight."""
+    """What the teacher's prompt shows: skill (what the retriever finds), full, oracle, right, placebo, pruned or
+    hindsight."""
     wrong_skills: float = 0.0
     """Share of the tasks whose teacher is shown skills of other tasks only; for studies."""
     teacher: str = "current"

@@ -147,6 +147,25 @@ def oracle(source: ViewSource, task: ViewedTask) -> Rendering:
     return _some(source, right, f"no skill of the task {task.task!r} itself")
 
 
+def right(source: ViewSource, task: ViewedTask) -> Rendering:
+    """As many skills as the retriever would be asked for, of those that `skills eval` judges right for the task.
+
+    First those that tell what the task itself hides, then those of its type, by id.
+
+    Raises:
+        NoSkillsError: the bank has none, or none fits the budget.
+    """
+    known = _tasks(source)
+    skills = tuple(dict.fromkeys((*known.own(task.task_id), *known.of_type(task.task_type))))[: source.k]
+    if not skills:
+        raise NoSkillsError(
+            f"the bank has no skill for the task {task.task!r} itself and none for its type {task.task_type!r}: add one"
+        )
+    if task.is_wrong:
+        return _of_other_tasks(source, task, len(skills))
+    return _some(source, skills, f"no skill of the task {task.task!r} or its type")
+
+
 def placebo(source: ViewSource, task: ViewedTask) -> Rendering:
     """The retrieved text with its words in another order: as long, and without meaning.
 
@@ -237,6 +256,9 @@ VIEWS: dict[str, TeacherView] = {
     "skill": TeacherView("what the retriever finds for the task", retrieved, is_retrieved=True, can_be_wrong=True),
     "full": TeacherView("the whole bank, as far as the budget goes", whole_bank, needs_bank=True, can_be_wrong=True),
     "oracle": TeacherView("the task's own skills, else its type's", oracle, needs_bank=True, can_be_wrong=True),
+    "right": TeacherView(
+        "the task's own skills, then its type's, as many as are asked for", right, needs_bank=True, can_be_wrong=True
+    ),
     "placebo": TeacherView(
         "the words of what the retriever finds, shuffled", placebo, is_retrieved=True, can_be_wrong=True
     ),

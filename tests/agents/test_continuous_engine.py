@@ -236,3 +236,20 @@ def test_a_request_beyond_the_models_context_is_refused_with_the_numbers(tokeniz
     backend = HFBackend(random_model("qwen3", tokenizer), tokenizer)
     with pytest.raises(BackendError, match=r"500 tokens and a response of up to 20 are 520 .* context is 512"):
         backend.add(Request(0, (5,) * 500, Sampling(max_tokens=20), 0))
+
+
+def test_a_longer_request_in_the_midst_of_an_admission_may_renumber_the_slots(tokenizer: ChatTokenizer) -> None:
+    model = random_model("qwen3", tokenizer)
+    # Slots of 128 tokens: 4 of them in 512. A request beyond 128 makes them 256 long, and then there are 2.
+    engine = ContinuousEngine(model, tokenizer, max_batch_tokens=512)
+    for number in range(4):
+        engine.add(Request(number, tokenizer.prompt_ids("h"), Sampling(max_tokens=2), seed=number, conversation=number))
+    answered: set[int] = set()
+    while len(answered) < 4:
+        answered |= {finished.id for finished in engine.step()}
+    # Of the last conversation, so it sits in slot 3 until the longer one comes, and in slot 0 or 1 afterwards.
+    engine.add(Request(4, tokenizer.prompt_ids("h again"), SAMPLING, seed=4, conversation=3))
+    engine.add(Request(5, tokenizer.prompt_ids("h " * 80), SAMPLING, seed=5))
+    while len(answered) < 6:
+        answered |= {finished.id for finished in engine.step()}
+    assert answered == set(range(6))

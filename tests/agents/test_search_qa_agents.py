@@ -13,11 +13,11 @@ import pytest
 
 from sdar_agents.backends.scripted import ScriptedBackend
 from sdar_agents.cli import main
-from sdar_agents.commands import evaluate
 from sdar_agents.config import preset_config
 from sdar_agents.env_hosts import EnvPool, make_agent_env
 from sdar_agents.episode import Sampling
 from sdar_agents.evaluate import evaluate_rule
+from sdar_agents.player import AgentOptions, choose_agent
 from sdar_agents.policy import TINY, load_policy
 from sdar_agents.rollout import Assignment, Rollout, RolloutCounts, RolloutError, RolloutSettings, play
 from sdar_agents.setup import resolve_style
@@ -243,10 +243,11 @@ def test_the_style_comes_from_the_environment_unless_one_is_named() -> None:
 
 
 def test_a_model_behind_an_endpoint_gets_the_environments_style() -> None:
-    options = evaluate.EvalOptions(env=ENV, agent="openai:some-model")
-    assert evaluate._with_endpoint(options).prompt_style == "search"
-    elsewhere = evaluate.EvalOptions(env="sdar_gym/NumberLine-v0", agent="openai:some-model")
-    assert evaluate._with_endpoint(elsewhere).prompt_style == "tagged"
+    here = choose_agent(AgentOptions("openai:some-model", env=ENV))
+    assert here.style is SEARCH
+    assert here.options.backend == "openai"
+    elsewhere = choose_agent(AgentOptions("openai:some-model", env="sdar_gym/NumberLine-v0"))
+    assert elsewhere.style is TAGGED
 
 
 def test_with_action_tags_the_protocol_stands_within_them(search_qa_folder: Path) -> None:

@@ -1,4 +1,7 @@
-"""The commands of skills/README.md, run as they stand; those of `skills eval` in test_skills_eval_command.py."""
+"""The commands of skills/README.md, run as they stand; those of `skills eval` in test_skills_eval_command.py.
+
+Those of `lift` and `probe` take minutes, so here only their options are read; docs/own_skills.md runs smaller ones.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,29 @@ from pathlib import Path
 import pytest
 
 from sdar_agents.cli import main
+from sdar_agents.commands.skills_lift import LiftOptions
+from sdar_agents.commands.skills_probe import ProbeOptions
+from sdar_agents.options import parse
 from sdar_skills.versions import BankHistory
 
+MEASURED = {"lift": LiftOptions, "probe": ProbeOptions}
 README = Path(__file__).resolve().parents[2] / "skills" / "README.md"
 
 
 def commands() -> list[list[str]]:
-    """Every `sdar-gym skills` command of the README's shell blocks, in order, without `eval`."""
+    """Every `sdar-gym skills` command of the README's shell blocks, in order, without what is only measured."""
     blocks = re.findall(r"```bash\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     found = [shlex.split(line)[1:] for line in lines if line.startswith("sdar-gym skills ")]
-    return [words for words in found if words[1] != "eval"]
+    return [words for words in found if words[1] not in ("eval", *MEASURED)]
+
+
+def test_the_commands_that_measure_name_options_that_exist() -> None:
+    text = README.read_text(encoding="utf-8")
+    lines = [shlex.split(line) for line in text.splitlines() if re.match(r"sdar-gym skills (lift|probe)", line)]
+    assert {words[2] for words in lines} == set(MEASURED)
+    for words in lines:
+        assert parse(MEASURED[words[2]], words[3:], command=words[2]) != MEASURED[words[2]]()
 
 
 @pytest.mark.data

@@ -138,7 +138,7 @@ class ContinuousEngine(Backend):
     def _admit(self) -> None:
         """Give slots to waiting requests, in order, as long as there is room for their tokens."""
         budget = self.max_step_tokens - sum(slot.row is not None for slot in self._slots)
-        left, joined = list[Request](), list[int]()
+        left, joined = list[Request](), list[_Row]()
         for position, request in enumerate(self._waiting):
             if budget <= 0 or not self._make_room(request, len(self._waiting) - position):
                 left += self._waiting[position:]
@@ -148,7 +148,7 @@ class ContinuousEngine(Backend):
                 left.append(request)
                 continue
             row = self._seat(request, reused, source)
-            joined.append(row.slot)
+            joined.append(row)
             budget -= len(row.new)
         self._waiting = left
 
@@ -186,7 +186,7 @@ class ContinuousEngine(Backend):
     def _rank(slot: _Slot) -> tuple[bool, bool, int]:
         return slot.row is None, slot.conversation is None, -slot.used
 
-    def _longest_beginning(self, request: Request, joined: list[int]) -> tuple[int, int | None]:
+    def _longest_beginning(self, request: Request, joined: list[_Row]) -> tuple[int, int | None]:
         """How much of a prompt is computed already, and in which slot; no slot if it is better to wait a step."""
         prompt = np.asarray(request.prompt_ids)
         same = self._ids[:, : len(prompt)] == prompt
@@ -197,7 +197,8 @@ class ContinuousEngine(Backend):
         own = self._slot_of(request.conversation)
         source = own if own is not None else int(available.argmax())
         reused = int(available[source])
-        soon = max((int(common[slot]) for slot in joined), default=0)
+        # By row: a longer request may have renumbered the slots since.
+        soon = max((int(common[row.slot]) for row in joined), default=0)
         return reused, None if min(soon, len(prompt) - 1) - reused >= WORTH_WAITING else source
 
     def _slot_of(self, conversation: int | None) -> int | None:

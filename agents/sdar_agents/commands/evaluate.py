@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdar_agents.commands.play import asking
 from sdar_agents.options import parse
-from sdar_gym.registration import SUITE
-from sdar_gym.tasks import Panel, load_panel, make_panel
 
 if TYPE_CHECKING:
+    from sdar_agents.config import TrainConfig
     from sdar_agents.episode_file import EpisodeHeader
     from sdar_agents.evaluate import EvaluationRecord
-    from sdar_agents.teacher import PrivilegedContext
-    from sdar_gym.prompts import PromptStyle
+    from sdar_gym.tasks import Panel
 
 OPENAI = "openai:"
 RULES = ("oracle", "random", "human")
@@ -141,11 +138,14 @@ def _evaluate(options: EvalOptions) -> dict[str, Any]:
     if options.agent not in RULES:
         return _evaluate_model(options)
     from sdar_agents.evaluate import RuleAgent, evaluate_rule
+    from sdar_agents.player import panel_of
+    from sdar_agents.setup import env_options
 
     env = options.env or "sdar_gym/ALFWorldMini-v0"
-    panel, settings = _panel(env, options)
+    settings = env_options(env, options.data, options.env_options)
+    panel = panel_of(env, settings, options.panel, options.episodes)
     rule: RuleAgent = "oracle" if options.agent == "oracle" else "random" if options.agent == "random" else "human"
-    header = _header(options, panel, settings, agent=rule, style=None, bank=None, more={"seed": options.seed})
+    header = _rule_header(options, panel, settings, rule=rule)
     with _recording(options, header) as record:
         result = evaluate_rule(
             rule,
@@ -158,38 +158,27 @@ def _evaluate(options: EvalOptions) -> dict[str, Any]:
     return result.to_json() | {"bank_hash": None, "prompt_hash": None}
 
 
-def _header(
-    options: EvalOptions,
-    panel: Panel,
-    env_options: dict[str, Any],
-    *,
-    agent: str,
-    style: PromptStyle | None,
-    bank: str | None,
-    more: dict[str, Any],
-) -> EpisodeHeader:
+def _rule_header(options: EvalOptions, panel: Panel, settings: dict[str, Any], *, rule: str) -> EpisodeHeader:
+    """Of the episodes of an agent that reads no prompt."""
     from sdar_agents import __version__
     from sdar_agents.episode_file import EpisodeHeader
-    from sdar_gym.prompts import prompt_hash
     from sdar_gym.registration import make, text_env
 
     return EpisodeHeader(
         env=panel.env_id,
-        agent=agent,
+        agent=rule,
         panel=panel.name,
         panel_hash=panel.hash,
-        behaviour_hash=text_env(make(panel.env_id, **env_options)).behaviour_hash,
-        bank_hash=bank,
-        prompt_hash=None if style is None else prompt_hash(style),
+        behaviour_hash=text_env(make(panel.env_id, **settings)).behaviour_hash,
         settings={
             "task_ids": list(panel.task_ids),
             "split": panel.split,
             "panel_content": panel.content,
-            "env_options": {name: str(value) for name, value in env_options.items()},
+            "env_options": {name: str(value) for name, value in settings.items()},
             "data": options.data,
             "options": list(options.env_options),
-            "prompt_style": None if style is None else style.name,
-            **more,
+            "prompt_style": None,
+            "seed": options.seed,
         },
         version=__version__,
     )
@@ -230,145 +219,47 @@ def _rescore(options: EvalOptions) -> dict[str, Any]:
     return result
 
 
-def _panel(env_id: str, options: EvalOptions) -> tuple[Panel, dict[str, Any]]:
-    from sdar_agents.setup import env_options, evaluation_split
-    from sdar_gym.registration import make
-
-    settings = env_options(env_id, options.data, options.env_options)
-    if options.panel is not None and options.panel.endswith(".json"):
-        panel = load_panel(options.panel)
-        if panel.env_id != env_id:
-            raise ValueError(f"{options.panel} is a panel of {panel.env_id}, not of {env_id}")
-        panel.check(make(env_id, **settings))
-        return (panel if options.episodes is None else panel.first(options.episodes)), settings
-    return make_panel(
-        make(env_id, **settings), env_id, evaluation_split(env_id, options.panel), options.episodes
-    ), settings
-
-
 def _evaluate_model(options: EvalOptions) -> dict[str, Any]:
-    from sdar_agents.backends.make import agent_engine
-    from sdar_agents.checkpoint import open_checkpoint
-    from sdar_agents.config import preset_config, read_config
-    from sdar_agents.env_hosts import EnvPool, make_agent_env
-    from sdar_agents.episode import Sampling
     from sdar_agents.evaluate import evaluate_policy
-    from sdar_agents.policy import compute_dtype
-    from sdar_agents.rollout import RolloutSettings
-    from sdar_agents.setup import make_context, resolve_device, resolve_style
+    from sdar_agents.player import agent_options, choose_agent, chosen_panel, seated
+    from sdar_agents.setup import make_context
 
-    if options.agent.startswith(OPENAI):
-        options = _with_endpoint(options)
-    folder = Path(options.agent).expanduser()
-    is_run = (folder / "checkpoints").is_dir() or (folder / "panel.json").is_file()
-    config = read_config(folder) if is_run else replace(preset_config("quickstart", "grpo"), model=options.agent)
-    if options.step is not None and not is_run:
-        raise ValueError(f"--step chooses a checkpoint of a run, and {options.agent} is none")
-    checkpoint = open_checkpoint(folder, options.step) if is_run else None
-    model_source = options.agent if checkpoint is None else str(checkpoint.model_folder)
-    env_id = options.env or config.env
-    keeps_retriever = options.retriever in (None, config.retriever)
-    config = replace(
-        config,
-        env=env_id,
-        retriever=options.retriever or config.retriever,
-        retriever_options=options.retriever_options or (config.retriever_options if keeps_retriever else ()),
-        max_prompt_tokens=options.max_prompt_tokens or config.max_prompt_tokens,
-        max_response_tokens=options.max_response_tokens or config.max_response_tokens,
-        prompt_style=options.prompt_style or config.prompt_style,
-        # A bank belongs to an environment; another environment brings its own.
-        bank=config.bank if env_id == config.env else None,
-    )
-    if env_id == config.env:
-        data, env_options = options.data or config.data, options.env_options or config.env_options
-        options = replace(options, data=data, env_options=env_options)
-    config = replace(config, data=options.data, env_options=options.env_options)
-    panel, settings = _panel(env_id, options)
-    device = resolve_device(config.device)
-    dtype = str(compute_dtype(config.dtype, device)).removeprefix("torch.")
-    backend, tokenizer = agent_engine(
-        options.backend, source=model_source, settings=options.backend_options, dtype=dtype, device=device
-    )
-    style = resolve_style(config.prompt_style, config.model, config.env)
-    context, bank = None, None
-    if options.skills:
-        context, skill_bank = make_context(config, tokenizer)
-        bank = None if skill_bank is None else skill_bank.hash
-    if options.skills and (context is None or not context.shows_skills):
-        raise ValueError(
-            f"--skills shows what the teacher sees, but with the retriever {config.retriever!r} and the view "
-            f"{config.teacher_view!r} that is nothing before an episode: add --retriever dense"
-        )
-    if context is not None and is_run and keeps_retriever and env_id == read_config(folder).env:
-        _restore_retriever(context, folder, options.step)
-    pool = EnvPool(
-        partial(make_agent_env, env_id, style, **settings),
-        options.env_workers or config.env_workers,
-        options.env_timeout_seconds or config.env_timeout_seconds,
-    )
+    choice = choose_agent(agent_options(options))
+    config = choice.config
+    panel = chosen_panel(choice, options.panel, options.episodes)
     agent = options.agent + (" with skills" if options.skills else "")
-    header = _header(
-        options,
-        panel,
-        settings,
-        agent=agent,
-        style=style,
-        bank=bank,
-        more={
-            "seed": options.seed,
-            "temperature": options.temperature,
-            "max_prompt_tokens": config.max_prompt_tokens,
-            "max_response_tokens": config.max_response_tokens,
-            "retriever": config.retriever if options.skills else None,
-            "retriever_options": list(config.retriever_options) if options.skills else [],
-            "skills_per_task": config.skills_per_task if options.skills else None,
-            "max_skill_tokens": config.max_skill_tokens if options.skills else None,
-            "backend": options.backend,
-            "backend_options": list(options.backend_options),
-            "checkpoint": None if checkpoint is None else checkpoint.step,
-            "model": model_source,
-        },
-    )
-    with _recording(options, header) as record, closing(pool), closing(backend):
-        result = evaluate_policy(
-            panel,
-            agent=agent,
-            record=record,
-            pool=pool,
-            backend=backend,
-            tokenizer=tokenizer,
-            settings=RolloutSettings(
-                env_id=env_id,
-                sampling=Sampling(temperature=options.temperature, max_tokens=config.max_response_tokens),
-                max_prompt_tokens=config.max_prompt_tokens,
-                student_skills=options.skills,
-            ),
-            context=context,
-            seed=f"{options.seed}/eval",
-            batch=options.batch,
-        )
+    with seated(choice) as player:
+        context, bank = make_context(config, player.tokenizer) if options.skills else (None, None)
+        if options.skills and (context is None or not context.shows_skills):
+            raise ValueError(
+                f"--skills shows what the teacher sees, but with the retriever {config.retriever!r} and the view "
+                f"{config.teacher_view!r} that is nothing before an episode: add --retriever dense"
+            )
+        if context is not None:
+            player.restore_retriever(context)
+        bank_hash = None if bank is None else bank.hash
+        settings = {"seed": options.seed, "temperature": options.temperature, "skills": _shown(options, config)}
+        header = player.header(panel, agent=agent, bank=bank_hash, settings=settings)
+        with _recording(options, header) as record:
+            result = evaluate_policy(
+                panel,
+                agent=agent,
+                record=record,
+                pool=player.pool,
+                backend=player.backend,
+                tokenizer=player.tokenizer,
+                settings=player.settings(temperature=options.temperature, skills=options.skills),
+                context=context,
+                seed=f"{options.seed}/eval",
+                batch=options.batch,
+            )
     dropped = {"skills_dropped": context.dropped_skills} if context is not None else {}
-    return result.to_json() | {"bank_hash": bank, "prompt_hash": header.prompt_hash} | dropped
+    return result.to_json() | {"bank_hash": bank_hash, "prompt_hash": header.prompt_hash} | dropped
 
 
-def _restore_retriever(context: PrivilegedContext, folder: Path, step: int | None) -> None:
-    """A retriever that learns answers with what the run has taught it, not as if it were new."""
-    from sdar_agents.checkpoint import load_training_state, open_checkpoint
-    from sdar_skills.retrievers.base import StatefulRetriever
-
-    if isinstance(context.retriever, StatefulRetriever):
-        moving = load_training_state(open_checkpoint(folder, step))["moving"]
-        context.retriever.load_state_dict(moving["retriever"])
-
-
-def _with_endpoint(options: EvalOptions) -> EvalOptions:
-    """The options of an endpoint's model: it takes long prompts, and answers with tags."""
-    protocol = SUITE[options.env].prompt_style if options.env in SUITE else None
-    return replace(
-        options,
-        backend="openai",
-        backend_options=(*options.backend_options, f"model={options.agent.removeprefix(OPENAI)}"),
-        max_prompt_tokens=options.max_prompt_tokens or 8_192,
-        max_response_tokens=options.max_response_tokens or 1_024,
-        prompt_style=options.prompt_style or protocol or "tagged",
-    )
+def _shown(options: EvalOptions, config: TrainConfig) -> dict[str, Any] | None:
+    """What decides the skills in the acting prompt."""
+    if not options.skills:
+        return None
+    names = ("retriever", "retriever_options", "skills_per_task", "max_skill_tokens", "teacher_view", "wrong_skills")
+    return {name: getattr(config, name) for name in names}

@@ -10,6 +10,14 @@ _HERE = "sdar_agents.commands"
 ACTIONS: dict[str, tuple[str, str]] = {
     "check": (f"{_HERE}.skills_check:run", "everything that is wrong with a bank, by file and line"),
     "eval": (f"{_HERE}.skills_eval:run", "how well retrievers find the right skills: the bank as a search engine"),
+    "lift": (
+        f"{_HERE}.skills_lift:run",
+        "whether skills help whoever acts: one agent with and without, right and wrong ones",
+    ),
+    "probe": (
+        f"{_HERE}.skills_probe:run",
+        "whether skills are worth distilling: does a teacher that reads them like what wins?",
+    ),
     "save": (f"{_HERE}.skills_versions:save", "record what lies in a bank's folder as its next version"),
     "log": (f"{_HERE}.skills_versions:log", "the versions of a bank"),
     "diff": (f"{_HERE}.skills_versions:diff", "what differs between versions of a bank"),

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sdar_agents.commands.retriever_arguments import named_retrievers, settings_by_retriever
 from sdar_agents.options import parse
 from sdar_gym.errors import unknown
 from sdar_gym.registration import SUITE
@@ -79,7 +80,7 @@ class EvalOptions:
 def run(arguments: Sequence[str]) -> None:
     """Measure, print tables, write files; exit code 1 where a bound of --min is missed."""
     options = parse(EvalOptions, arguments, command="skills eval")
-    retrievers = _retrievers(options)
+    retrievers = named_retrievers(options.retriever)
     ks = tuple(sorted(set(options.k)))
     _check(options, ks)
     from rich.console import Console
@@ -88,7 +89,7 @@ def run(arguments: Sequence[str]) -> None:
     from sdar_agents.skill_report import missed, read_bound
     from sdar_agents.skill_tables import tables
 
-    settings = _retriever_options(options, retrievers)
+    settings = settings_by_retriever(options.retriever_options, retrievers)
     bounds = [read_bound(text, retrievers, ks) for text in options.min]
     report = _measure(options, retrievers, settings, ks)
     console = Console(soft_wrap=True)
@@ -102,39 +103,6 @@ def run(arguments: Sequence[str]) -> None:
     if failures := missed(bounds, report):
         print("\n".join(f"MISSED {line}" for line in failures))
         sys.exit(1)
-
-
-def _retrievers(options: EvalOptions) -> tuple[str, ...]:
-    from sdar_skills.retrievers import RETRIEVERS
-
-    names = tuple(dict.fromkeys(name.strip() for name in options.retriever.split(",") if name.strip()))
-    if not names:
-        raise ValueError(f"--retriever names none; known: {', '.join(RETRIEVERS)}")
-    for name in names:
-        if name not in RETRIEVERS and ":" not in name:
-            raise ValueError(unknown("retriever", name, RETRIEVERS))
-    return names
-
-
-def _retriever_options(options: EvalOptions, retrievers: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The settings of each retriever that has any, by its name."""
-    from sdar_agents.setup import retriever_options
-    from sdar_skills.retrievers import check_options
-
-    given: dict[str, list[str]] = {}
-    for setting in options.retriever_options:
-        # An address such as package:Class has a colon of its own; a value may have some too.
-        name, _, _ = setting.partition("=")[0].rpartition(":")
-        if name not in retrievers:
-            raise ValueError(
-                f"--retriever-options {setting}: write RETRIEVER:NAME=VALUE, such as {retrievers[0]}:fields=text; "
-                f"measured are {', '.join(retrievers)}"
-            )
-        given.setdefault(name, []).append(setting.removeprefix(f"{name}:"))
-    read = {name: retriever_options(settings) for name, settings in given.items()}
-    for name in retrievers:
-        check_options(name, read.get(name, {}))
-    return read
 
 
 def _check(options: EvalOptions, ks: Sequence[int]) -> None:
