@@ -14,6 +14,7 @@ from sdar_agents.learners.base import Learner
 from sdar_agents.learners.gigpo import GiGPO
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.grpo_opsd import GRPOOPSD
+from sdar_agents.learners.opsd import OPSD
 from sdar_agents.learners.sdar import SDAR
 from sdar_agents.policy import TINY
 from sdar_gym.errors import unknown
@@ -189,11 +190,13 @@ class Preset:
         summary: One line for the help.
         learners: Hyper-parameters of each learner, where they are not the learner's own defaults.
         changes: Settings that differ from `TrainConfig`'s defaults.
+        learner_changes: The same for single learners.
     """
 
     summary: str
     learners: dict[str, Learner] = field(default_factory=dict)
     changes: dict[str, Any] = field(default_factory=dict)
+    learner_changes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 # A tiny model far from convergence has no need of a leash to its start, and a weight of 0.01 would contribute under
@@ -207,10 +210,14 @@ PRESETS: dict[str, Preset] = {
         learners={
             "grpo": _TINY_RL,
             "gigpo": GiGPO(rl=_TINY_RL),
+            # Alone, it has nothing to be weighed against but the gradient's clip.
+            "opsd": OPSD(rl=_TINY_RL),
             # At SDAR's 0.1 the ungated form collapses, teacher and student together (README, results).
             "grpo_opsd": GRPOOPSD(rl=_TINY_RL, weight=0.01),
             "sdar": SDAR(rl=_TINY_RL, weight=0.1),
         },
+        # Without rewards nothing holds a teacher that learns with its student: they collapse together (README).
+        learner_changes={"opsd": {"teacher": "reference"}},
     ),
     "paper-alfworld": Preset(
         summary="the paper's ALFWorld settings (Table 3); needs a GPU, a model and the games",
@@ -285,7 +292,11 @@ def preset_config(preset: str, learner: str) -> TrainConfig:
         raise ConfigError(unknown("preset", preset, PRESETS))
     chosen = PRESETS[preset]
     kind = learner_class(learner)
-    return replace(TrainConfig(learner=chosen.learners.get(learner) or kind()), **chosen.changes)
+    return replace(
+        TrainConfig(learner=chosen.learners.get(learner) or kind()),
+        **chosen.changes,
+        **chosen.learner_changes.get(learner, {}),
+    )
 
 
 def learner_name(learner: Learner) -> str:

@@ -6,12 +6,14 @@ from sdar_agents.learners.base import Learner, LossOutput, Needs, TokenScores
 from sdar_agents.learners.gigpo import GiGPO
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.grpo_opsd import GRPOOPSD
+from sdar_agents.learners.opsd import OPSD
 from sdar_agents.learners.sdar import SDAR
 from sdar_gym.errors import unknown
 
 LEARNERS: dict[str, type[Learner]] = {
     "grpo": GRPO,
     "gigpo": GiGPO,
+    "opsd": OPSD,
     "grpo_opsd": GRPOOPSD,
     "sdar": SDAR,
 }
@@ -33,6 +35,7 @@ __all__ = [
     "GRPO",
     "GRPOOPSD",
     "LEARNERS",
+    "OPSD",
     "SDAR",
     "GiGPO",
     "Learner",
