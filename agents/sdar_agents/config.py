@@ -15,7 +15,10 @@ from sdar_agents.learners.gigpo import GiGPO
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.grpo_opsd import GRPOOPSD
 from sdar_agents.learners.opsd import OPSD
+from sdar_agents.learners.rlsd import RLSD
 from sdar_agents.learners.sdar import SDAR
+from sdar_agents.learners.skill_grpo import SkillGRPO
+from sdar_agents.learners.skill_sd import SkillSD
 from sdar_agents.policy import TINY
 from sdar_gym.errors import unknown
 
@@ -214,6 +217,10 @@ PRESETS: dict[str, Preset] = {
             "opsd": OPSD(rl=_TINY_RL),
             # At SDAR's 0.1 the ungated form collapses, teacher and student together (README, results).
             "grpo_opsd": GRPOOPSD(rl=_TINY_RL, weight=0.01),
+            "skill_grpo": SkillGRPO(rl=_TINY_RL),
+            # The same expected gradient as grpo_opsd's, hence the same weight.
+            "skill_sd": SkillSD(rl=_TINY_RL, weight=0.01),
+            "rlsd": RLSD(rl=_TINY_RL),
             "sdar": SDAR(rl=_TINY_RL, weight=0.1),
         },
         # Without rewards nothing holds a teacher that learns with its student: they collapse together (README).

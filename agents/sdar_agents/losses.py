@@ -217,12 +217,15 @@ def importance_weighted_k3(
 
     Gradient: rho (k3 + 1 - exp(d)) grad S = -rho d grad S, whose expectation on samples of the *old* policy is exactly
     that of KL(student || teacher): its value there is that divergence. d is cut at 20, log rho at 10, as in the
-    official code; a cut token gets no gradient through what was cut.
+    official code. Where log rho is cut, the gradient is that through k3 alone, rho (1 - exp(d)) grad S; where d is,
+    there is none (officially that through rho, which pushes an endorsed token down at e^20 times the usual size).
     """
     shapes = {"logprobs": logprobs, "old_logprobs": old_logprobs, "teacher_logprobs": teacher_logprobs}
     _same_shape("importance_weighted_k3", **shapes)
-    difference = (teacher_logprobs.detach() - logprobs).clamp(max=LOG_RATIO_LIMIT)
+    gap = teacher_logprobs.detach() - logprobs
+    difference = gap.clamp(max=LOG_RATIO_LIMIT)
     ratio = (logprobs - old_logprobs.detach()).clamp(max=SKILL_SD_LOG_RATIO_LIMIT).exp()
+    ratio = torch.where(gap > LOG_RATIO_LIMIT, ratio.detach(), ratio)
     return ratio * (difference.exp() - difference - 1.0)
 
 

@@ -17,6 +17,7 @@ from torch.testing import assert_close
 from sdar_agents.batch import TurnBatch, View, collate, token_mean
 from sdar_agents.episode import Turn
 from sdar_agents.learners import LEARNERS, Learner, LossOutput, Needs, TokenScores
+from sdar_agents.learners.sdar import SDAR, Gate
 from tests.agents.toy_batches import VOCABULARY, episode, table_scores, turn
 
 
@@ -30,6 +31,8 @@ def settings() -> Iterator[Any]:
                     # Fewer tokens than the toy vocabulary has, or there would be no tail.
                     more = {"top_k": 2} if str(value).startswith("topk_") else {}
                     yield pytest.param(learner(**{option: value}, **more), id=f"{name}-{option}-{value}")
+    for gate in get_args(Gate):
+        yield pytest.param(SDAR(gate=gate, gate_on="old"), id=f"sdar-{gate}-on-old")
 
 
 MODELS_WORDS = ("old_logprobs", "reference_logprobs", "teacher_logprobs", "old_entropy")

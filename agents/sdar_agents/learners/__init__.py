@@ -7,7 +7,10 @@ from sdar_agents.learners.gigpo import GiGPO
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.grpo_opsd import GRPOOPSD
 from sdar_agents.learners.opsd import OPSD
+from sdar_agents.learners.rlsd import RLSD
 from sdar_agents.learners.sdar import SDAR
+from sdar_agents.learners.skill_grpo import SkillGRPO
+from sdar_agents.learners.skill_sd import SkillSD
 from sdar_gym.errors import unknown
 
 LEARNERS: dict[str, type[Learner]] = {
@@ -15,6 +18,9 @@ LEARNERS: dict[str, type[Learner]] = {
     "gigpo": GiGPO,
     "opsd": OPSD,
     "grpo_opsd": GRPOOPSD,
+    "skill_grpo": SkillGRPO,
+    "skill_sd": SkillSD,
+    "rlsd": RLSD,
     "sdar": SDAR,
 }
 """Name on the command line -> frozen dataclass of hyper-parameters with a loss."""
@@ -36,11 +42,14 @@ __all__ = [
     "GRPOOPSD",
     "LEARNERS",
     "OPSD",
+    "RLSD",
     "SDAR",
     "GiGPO",
     "Learner",
     "LossOutput",
     "Needs",
+    "SkillGRPO",
+    "SkillSD",
     "TokenScores",
     "learner_class",
 ]
