@@ -15,6 +15,7 @@ from sdar_agents.learners.gigpo import GiGPO
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.grpo_opsd import GRPOOPSD
 from sdar_agents.learners.opsd import OPSD
+from sdar_agents.learners.plugins import GROUP, plugin_name_of
 from sdar_agents.learners.rlsd import RLSD
 from sdar_agents.learners.sdar import SDAR
 from sdar_agents.learners.skill_grpo import SkillGRPO
@@ -307,8 +308,21 @@ def preset_config(preset: str, learner: str) -> TrainConfig:
 
 
 def learner_name(learner: Learner) -> str:
-    """Registry name of a learner's class."""
-    return next(name for name, kind in LEARNERS.items() if type(learner) is kind)
+    """Registry name of a learner's class.
+
+    Raises:
+        ConfigError: it has none, so that no file could say which learner it was.
+    """
+    for name, kind in LEARNERS.items():
+        if type(learner) is kind:
+            return name
+    name_elsewhere = plugin_name_of(type(learner), LEARNERS)
+    if name_elsewhere is not None:
+        return name_elsewhere
+    raise ConfigError(
+        f"{type(learner).__name__} is no registered learner: give it an entry point of the group {GROUP} "
+        f"(agents/README.md)"
+    )
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
@@ -328,9 +342,11 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
     given = dict(values)
     learner = dict(given.pop("learner", {}))
     name = learner.pop("name", None)
-    if name not in LEARNERS:
-        raise ConfigError(unknown("learner", str(name), LEARNERS))
-    config: TrainConfig = _build(TrainConfig, {**given, "learner": _build(LEARNERS[name], learner)})
+    try:
+        kind = LEARNERS[name] if name in LEARNERS else learner_class(str(name))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    config: TrainConfig = _build(TrainConfig, {**given, "learner": _build(kind, learner)})
     return config
 
 
