@@ -14,7 +14,12 @@ from sdar_agents.learners.base import Learner
 from sdar_agents.learners.gigpo import GiGPO
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.grpo_opsd import GRPOOPSD
+from sdar_agents.learners.opsd import OPSD
+from sdar_agents.learners.plugins import GROUP, plugin_name_of
+from sdar_agents.learners.rlsd import RLSD
 from sdar_agents.learners.sdar import SDAR
+from sdar_agents.learners.skill_grpo import SkillGRPO
+from sdar_agents.learners.skill_sd import SkillSD
 from sdar_agents.policy import TINY
 from sdar_gym.errors import unknown
 
@@ -190,11 +195,13 @@ class Preset:
         summary: One line for the help.
         learners: Hyper-parameters of each learner, where they are not the learner's own defaults.
         changes: Settings that differ from `TrainConfig`'s defaults.
+        learner_changes: The same for single learners.
     """
 
     summary: str
     learners: dict[str, Learner] = field(default_factory=dict)
     changes: dict[str, Any] = field(default_factory=dict)
+    learner_changes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 # A tiny model far from convergence has no need of a leash to its start, and a weight of 0.01 would contribute under
@@ -208,10 +215,18 @@ PRESETS: dict[str, Preset] = {
         learners={
             "grpo": _TINY_RL,
             "gigpo": GiGPO(rl=_TINY_RL),
+            # Alone, it has nothing to be weighed against but the gradient's clip.
+            "opsd": OPSD(rl=_TINY_RL),
             # At SDAR's 0.1 the ungated form collapses, teacher and student together (README, results).
             "grpo_opsd": GRPOOPSD(rl=_TINY_RL, weight=0.01),
+            "skill_grpo": SkillGRPO(rl=_TINY_RL),
+            # The same expected gradient as grpo_opsd's, hence the same weight.
+            "skill_sd": SkillSD(rl=_TINY_RL, weight=0.01),
+            "rlsd": RLSD(rl=_TINY_RL),
             "sdar": SDAR(rl=_TINY_RL, weight=0.1),
         },
+        # Without rewards nothing holds a teacher that learns with its student: they collapse together (README).
+        learner_changes={"opsd": {"teacher": "reference"}},
     ),
     "paper-alfworld": Preset(
         summary="the paper's ALFWorld settings (Table 3); needs a GPU, a model and the games",
@@ -286,12 +301,29 @@ def preset_config(preset: str, learner: str) -> TrainConfig:
         raise ConfigError(unknown("preset", preset, PRESETS))
     chosen = PRESETS[preset]
     kind = learner_class(learner)
-    return replace(TrainConfig(learner=chosen.learners.get(learner) or kind()), **chosen.changes)
+    return replace(
+        TrainConfig(learner=chosen.learners.get(learner) or kind()),
+        **chosen.changes,
+        **chosen.learner_changes.get(learner, {}),
+    )
 
 
 def learner_name(learner: Learner) -> str:
-    """Registry name of a learner's class."""
-    return next(name for name, kind in LEARNERS.items() if type(learner) is kind)
+    """Registry name of a learner's class.
+
+    Raises:
+        ConfigError: it has none, so that no file could say which learner it was.
+    """
+    for name, kind in LEARNERS.items():
+        if type(learner) is kind:
+            return name
+    name_elsewhere = plugin_name_of(type(learner), LEARNERS)
+    if name_elsewhere is not None:
+        return name_elsewhere
+    raise ConfigError(
+        f"{type(learner).__name__} is no registered learner: give it an entry point of the group {GROUP} "
+        f"(agents/README.md)"
+    )
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
@@ -311,9 +343,11 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
     given = dict(values)
     learner = dict(given.pop("learner", {}))
     name = learner.pop("name", None)
-    if name not in LEARNERS:
-        raise ConfigError(unknown("learner", str(name), LEARNERS))
-    config: TrainConfig = _build(TrainConfig, {**given, "learner": _build(LEARNERS[name], learner)})
+    try:
+        kind = LEARNERS[name] if name in LEARNERS else learner_class(str(name))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    config: TrainConfig = _build(TrainConfig, {**given, "learner": _build(kind, learner)})
     return config
 
 

@@ -40,7 +40,7 @@ def compare_gradients(run: Run, batch: TurnBatch, step: int) -> dict[str, float]
         else probe_rows(batch, seed=run.config.seed, step=step)
     )
     is_due = needs.gradient_probe or (every > 0 and step % every == 0)
-    if not is_due or needs.teacher == "none" or not len(rows):
+    if not is_due or not needs.has_teacher or not len(rows):
         return {}
     probe, total = aggregated(batch.rows(rows), run.config.learner.needs)
     taught = _gradient(run, probe, total, _distill)

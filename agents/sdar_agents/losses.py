@@ -17,6 +17,9 @@ LOG_RATIO_LIMIT = 20.0
 K3_LIMIT = 10.0
 """Largest value of a k3 estimate, as in the official code."""
 
+SKILL_SD_LOG_RATIO_LIMIT = 10.0
+"""Largest log-ratio in the weight of `importance_weighted_k3`, as in the official code."""
+
 
 # Policy gradient
 
@@ -207,6 +210,25 @@ def signed_sampled_reverse_kl(logprobs: torch.Tensor, teacher_logprobs: torch.Te
     return -teacher_gap(logprobs, teacher_logprobs) * logprobs
 
 
+def importance_weighted_k3(
+    logprobs: torch.Tensor, old_logprobs: torch.Tensor, teacher_logprobs: torch.Tensor
+) -> torch.Tensor:
+    """Rho (exp(d) - d - 1) with d = T - S and rho = exp(S - O), gradient through both; Skill-SD in SDAR's table.
+
+    Gradient: rho (k3 + 1 - exp(d)) grad S = -rho d grad S, whose expectation on samples of the *old* policy is exactly
+    that of KL(student || teacher): its value there is that divergence. d is cut at 20, log rho at 10, as in the
+    official code. Where log rho is cut, the gradient is that through k3 alone, rho (1 - exp(d)) grad S; where d is,
+    there is none (officially that through rho, which pushes an endorsed token down at e^20 times the usual size).
+    """
+    shapes = {"logprobs": logprobs, "old_logprobs": old_logprobs, "teacher_logprobs": teacher_logprobs}
+    _same_shape("importance_weighted_k3", **shapes)
+    gap = teacher_logprobs.detach() - logprobs
+    difference = gap.clamp(max=LOG_RATIO_LIMIT)
+    ratio = (logprobs - old_logprobs.detach()).clamp(max=SKILL_SD_LOG_RATIO_LIMIT).exp()
+    ratio = torch.where(gap > LOG_RATIO_LIMIT, ratio.detach(), ratio)
+    return ratio * (difference.exp() - difference - 1.0)
+
+
 # Divergences over the whole vocabulary: exact, at the price of [N, R, V] tensors
 
 
@@ -244,6 +266,35 @@ def full_js(distribution: torch.Tensor, teacher_distribution: torch.Tensor) -> t
     student_side = (distribution.exp() * (distribution - mixture)).sum(-1)
     teacher_side = (target.exp() * (target - mixture)).sum(-1)
     return 0.5 * (student_side + teacher_side)
+
+
+def top_k_and_tail(
+    distribution: torch.Tensor, teacher_distribution: torch.Tensor, *, k: int, chosen_by: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both distributions over the k likeliest tokens and one event more: any other token. [N, R, k + 1] each.
+
+    A divergence between them is the exact one of the coarser outcomes: never more than that over the vocabulary, and
+    more the larger k. With k of V (or V - 1, where the tail is one token) nothing is lost: both come back as they are.
+
+    Gradient: of a token in the tail, its share of the tail; which tokens are chosen carries none.
+
+    Args:
+        distribution, teacher_distribution: log p and log q, [N, R, V].
+        k: How many tokens stand by themselves, at least 1.
+        chosen_by: Whose k likeliest they are: log-probabilities [N, R, V], one of the two.
+    """
+    tensors = {"distribution": distribution, "teacher_distribution": teacher_distribution, "chosen_by": chosen_by}
+    _distributions("top_k_and_tail", **tensors)
+    if k >= distribution.shape[-1] - 1:
+        return distribution, teacher_distribution
+    top = chosen_by.detach().topk(k, dim=-1).indices  # [N, R, k]
+
+    def coarser(fine: torch.Tensor) -> torch.Tensor:
+        # Summed, not 1 - sum: a tail of 1e-9 would be lost in the rounding of the rest.
+        tail = fine.scatter(-1, top, -math.inf).logsumexp(-1, keepdim=True)
+        return torch.cat([fine.gather(-1, top), tail], dim=-1)
+
+    return coarser(distribution), coarser(teacher_distribution)
 
 
 def full_entropy(distribution: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 from rich.console import Console
 
 from sdar_agents.cli import COMMANDS, main
+from sdar_agents.commands.evaluate import EvalOptions
 from sdar_agents.commands.train import parse_train
 from sdar_agents.config import TrainConfig, preset_config, read_config
-from sdar_agents.learners import LEARNERS
+from sdar_agents.learners import GRPO, GRPOOPSD, LEARNERS, OPSD, RLSD, SDAR, SkillSD
+from sdar_agents.options import parse
 from sdar_agents.setup import set_up
 from sdar_agents.train import train
 from sdar_gym.tasks import load_panel
@@ -265,3 +268,36 @@ def test_a_run_can_be_started_from_a_config_file(
     train(config, console=Console(quiet=True))
     again, _ = parse_train(["--config", str(Path(config.run) / "config.json"), "--run", "elsewhere", "--seed", "5"])
     assert (again.seed, again.run, again.env) == (5, "elsewhere", LINE)
+
+
+def rows_of_the_paper() -> dict[str, list[str]]:
+    """Row of the paper's table -> the arguments of the command that agents/README.md gives for it."""
+    readme = (Path(__file__).parents[2] / "agents" / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("### The paper's table, as commands")[2].partition("\n### ")[0]
+    found = re.findall(r"^\| ([^|]+) \| `sdar-gym ([^`]+)`", table, re.MULTILINE)
+    paper = "--preset paper-alfworld --model MODEL --data DATA"
+    return {row: command.replace("PAPER", paper).split() for row, command in found}
+
+
+def test_the_commands_for_the_paper_s_rows_exist() -> None:
+    rows = rows_of_the_paper()
+    assert len(rows) == 12
+    for command, *arguments in rows.values():
+        assert command in ("eval", "train")
+        if command == "eval":
+            parse(EvalOptions, arguments, command="eval")
+        else:
+            assert parse_train(arguments)[0].env == "sdar_gym/ALFWorld-v0"
+
+
+def test_the_paper_s_rows_have_the_paper_s_numbers() -> None:
+    learners = {
+        row: parse_train(arguments)[0].learner for row, (command, *arguments) in rows_of_the_paper().items()
+        if command == "train"
+    }  # fmt: skip
+    assert learners["OPSD"] == OPSD(divergence="official_gated", weight=0.01, gate_sharpness=5.0)
+    assert learners["GRPO"] == GRPO(kl_coefficient=0.01, clip_low=0.2, clip_high=0.2, dual_clip=3.0)
+    assert learners["GRPO+OPSD"] == GRPOOPSD(divergence="official", weight=0.01)
+    assert learners["Skill-SD"] == SkillSD(weight=0.001)
+    assert learners["RLSD"] == RLSD(weight=0.5, clip=0.2, decay_steps=100)
+    assert learners["SDAR"] == SDAR(gate="gap", gate_sharpness=5.0, weight=0.01)

@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sdar_agents.batch import TurnBatch, collate, token_mean
+from sdar_agents.batch import TurnBatch, View, collate, token_mean
 from sdar_agents.episode import Turn
-from sdar_agents.learners import LEARNERS, Learner, LossOutput, TokenScores
+from sdar_agents.learners import LEARNERS, Learner, LossOutput, Needs, TokenScores
+from sdar_agents.learners.sdar import SDAR, Gate
 from tests.agents.toy_batches import VOCABULARY, episode, table_scores, turn
 
 
@@ -27,9 +28,17 @@ def settings() -> Iterator[Any]:
         for option, hint in get_type_hints(learner).items():
             if get_origin(hint) is Literal:
                 for value in get_args(hint):
-                    yield pytest.param(learner(**{option: value}), id=f"{name}-{option}-{value}")
+                    # Fewer tokens than the toy vocabulary has, or there would be no tail.
+                    more = {"top_k": 2} if str(value).startswith("topk_") else {}
+                    yield pytest.param(learner(**{option: value}, **more), id=f"{name}-{option}-{value}")
+    for gate in get_args(Gate):
+        yield pytest.param(SDAR(gate=gate, gate_on="old"), id=f"sdar-{gate}-on-old")
 
 
+MODELS_WORDS = ("old_logprobs", "reference_logprobs", "teacher_logprobs", "old_entropy")
+"""What models said of a batch's tokens before the update."""
+OF_TOKENS = (*MODELS_WORDS, "token_advantages", "distill_weight")
+"""Whatever else of a batch is [N, R]."""
 EVERY_SETTING = pytest.mark.parametrize("learner", list(settings()))
 
 
@@ -47,18 +56,36 @@ def prepared(learner: Learner, *, seed: int = 0) -> TurnBatch:
         return tuple(torch.randint(VOCABULARY, (length,), generator=generator).tolist())
 
     def row(reward: float) -> Turn:
-        skills = ids(6) if learner.needs.teacher != "none" else None
+        skills = ids(6) if learner.needs.teacher_prompts else None
         return turn(ids(5), ids(4), teacher_prompt=skills, reward=reward, is_valid=len(ids(3)) > 1)
 
     shape = [(0, 2, 1.0), (0, 1, 0.0), (1, 1, 0.0), (1, 2, 1.0), (2, 1, 1.0), (2, 2, 0.0)]
     episodes = [episode(*[row(0.0)] * (turns - 1), row(reward), group=group) for group, turns, reward in shape]
     batch = collate(episodes, pad_id=0)
-    old = table_scores(table(10), batch, learner.needs).logprobs * batch.response_mask
-    batch = replace(batch, old_logprobs=old)
-    if learner.needs.reference:
-        reference = table_scores(table(11), batch, learner.needs).logprobs * batch.response_mask
-        batch = replace(batch, reference_logprobs=reference)
-    return learner.prepare(batch, 0)
+    return learner.prepare(scored(batch, learner.needs), 0)
+
+
+def scored(batch: TurnBatch, needs: Needs) -> TurnBatch:
+    """What the training loop computes before `prepare`, of other tables than the policy's and the teacher's."""
+
+    def of(seed: int, *, teacher: bool = False, entropy: bool = False) -> TokenScores:
+        return table_scores(table(seed), batch, Needs(entropy=entropy), teacher=teacher)
+
+    mask, old = batch.response_mask, of(10, entropy=True)
+    found = {"old_logprobs": old.logprobs * mask}
+    if needs.entropy_at_start:
+        assert old.entropy is not None
+        found["old_entropy"] = old.entropy * mask
+    if needs.reference:
+        found["reference_logprobs"] = of(11).logprobs * mask
+    if needs.teacher_at_start:
+        found["teacher_logprobs"] = of(14, teacher=True).logprobs * mask
+    views = {}
+    for number, name in enumerate(needs.views):
+        # What a view says at its own table, after the student's prompts.
+        said = of(20 + number).logprobs * mask
+        views[name] = View(batch.prompt_ids, batch.prompt_mask, said)
+    return replace(batch, views=views, **found)
 
 
 def policy_scores(learner: Learner, batch: TurnBatch, weights: torch.Tensor) -> TokenScores:
@@ -132,9 +159,8 @@ def test_what_a_model_says_of_padding_is_never_looked_at(learner: Learner, nonse
         logprobs = scores.logprobs.masked_fill(outside, fill).requires_grad_()
         if teacher is not None:
             teacher = replace(teacher, logprobs=teacher.logprobs.masked_fill(outside, fill))
-        filled = replace(batch, old_logprobs=batch.old_logprobs.masked_fill(outside, fill))
-        if filled.reference_logprobs is not None:
-            filled = replace(filled, reference_logprobs=filled.reference_logprobs.masked_fill(outside, fill))
+        known = {name: getattr(batch, name) for name in MODELS_WORDS}
+        filled = replace(batch, **{name: v.masked_fill(outside, fill) for name, v in known.items() if v is not None})
         value = token_mean(
             learner.loss(replace(scores, logprobs=logprobs), teacher, filled).token_loss, batch.token_weight
         )
@@ -149,13 +175,9 @@ def test_what_a_model_says_of_padding_is_never_looked_at(learner: Learner, nonse
 @EVERY_SETTING
 def test_teacher_reference_and_old_policy_are_data(learner: Learner) -> None:
     batch = prepared(learner)
-    old = batch.old_logprobs.clone().requires_grad_()
-    data = [old]
-    batch = replace(batch, old_logprobs=old)
-    if batch.reference_logprobs is not None:
-        reference = batch.reference_logprobs.clone().requires_grad_()
-        data.append(reference)
-        batch = replace(batch, reference_logprobs=reference)
+    known = {name: getattr(batch, name) for name in MODELS_WORDS}
+    given = {name: value.clone().requires_grad_() for name, value in known.items() if value is not None}
+    data, batch = list(given.values()), replace(batch, **given)
     weights = table(12).requires_grad_()
     data.append(weights)
     found = learner.loss(
@@ -181,8 +203,8 @@ def test_more_padding_on_the_right_changes_no_gradient(learner: Learner) -> None
     def wider(value: torch.Tensor | None) -> torch.Tensor | None:
         return None if value is None else torch.nn.functional.pad(value, (0, 3))
 
-    padded = {name: wider(getattr(batch, name)) for name in ("response_ids", "response_mask", "old_logprobs")}
-    padded["reference_logprobs"] = wider(batch.reference_logprobs)
+    names = ("response_ids", "response_mask", *OF_TOKENS)
+    padded = {name: wider(getattr(batch, name)) for name in names}
     assert_close(gradient(learner, [replace(batch, **padded)]), gradient(learner, [batch]))
 
 

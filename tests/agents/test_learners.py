@@ -11,34 +11,11 @@ import torch
 from torch.testing import assert_close
 
 from sdar_agents.batch import TurnBatch, collate, token_mean
-from sdar_agents.learners import GRPO, GRPOOPSD, LEARNERS, SDAR, GiGPO, Learner, LossOutput, TokenScores, learner_class
+from sdar_agents.learners import GRPO, GRPOOPSD, LEARNERS, SDAR, GiGPO, Learner, TokenScores, learner_class
 from sdar_agents.learners.base import Needs
-from tests.agents.toy_batches import episode, turn
+from tests.agents.toy_batches import episode, one_row, run, tokens, turn
 
 NO_KL = GRPO(kl_coefficient=0.0)
-
-
-def tokens(*values: float) -> torch.Tensor:
-    """One row of tokens, [1, R] float64."""
-    return torch.tensor([values], dtype=torch.float64)
-
-
-def one_row(*, advantage: float, old: torch.Tensor, reference: torch.Tensor | None = None) -> TurnBatch:
-    batch = collate([episode(turn(response=(1,) * old.shape[1]))], pad_id=0)
-    return replace(
-        batch, old_logprobs=old, reference_logprobs=reference, advantages=torch.tensor([advantage], dtype=torch.float64)
-    )
-
-
-def run(
-    learner: Learner, batch: TurnBatch, student: torch.Tensor, teacher: TokenScores | None = None, **scores: Any
-) -> tuple[LossOutput, torch.Tensor]:
-    """Output, and the gradient of the *sum* of the token losses on the student's log-probabilities."""
-    student = student.clone().requires_grad_()
-    found = learner.loss(TokenScores(student, **scores), teacher, batch)
-    found.token_loss.sum().backward()
-    assert student.grad is not None
-    return found, student.grad
 
 
 def test_grpo_by_hand() -> None:
@@ -277,7 +254,7 @@ def test_nonsensical_options_are_refused(make: Any, message: str) -> None:
 
 def test_learners_are_found_by_name() -> None:
     assert learner_class("sdar") is SDAR
-    assert sorted(LEARNERS) == ["gigpo", "grpo", "grpo_opsd", "sdar"]
+    assert {"gigpo", "grpo", "grpo_opsd", "opsd", "sdar"} <= set(LEARNERS)
 
 
 def test_a_misspelt_learner_is_refused_with_a_guess() -> None:

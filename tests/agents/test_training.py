@@ -59,7 +59,8 @@ def timeless(run: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if not key.startswith("seconds")} for row in rows]
 
 
-@pytest.mark.parametrize("learner", sorted(LEARNERS))
+# `skill_grpo` has little left to learn here: shown the skill, the walker obeys. It has a test of its own below.
+@pytest.mark.parametrize("learner", sorted(set(LEARNERS) - {"skill_grpo"}))
 def test_every_learner_learns(learner: str, number_line_config: MakeConfig) -> None:
     config = number_line_config(learner, groups=6, group_size=8, minibatches=2)
     six_walks = ("train/0-4", "train/1-6", "train/3-7", "train/9-4", "train/7-2", "train/5-1")
@@ -67,6 +68,16 @@ def test_every_learner_learns(learner: str, number_line_config: MakeConfig) -> N
     success = [train_step(run, step)["success"] for step in range(16)]
     # Over three seeds it rose from .34-.51 to .66-.84.
     assert sum(success[-4:]) / 4 > sum(success[:4]) / 4 + 0.15
+
+
+def test_skill_grpo_learns_when_not_to_obey(number_line_config: MakeConfig) -> None:
+    # Shown any skill, the right one half of the time.
+    config = number_line_config("skill_grpo", retriever="uniform", groups=6, group_size=8, minibatches=2)
+    six_walks = ("train/0-4", "train/1-6", "train/3-7", "train/9-4", "train/7-2", "train/5-1")
+    run = replace(set_up(config, resume=False), train_ids=six_walks)
+    success = [train_step(run, step)["success"] for step in range(24)]
+    # Over three seeds it rose from .52-.68 to .63-.78, by .10 or more in each.
+    assert sum(success[-8:]) / 8 > sum(success[:4]) / 4 + 0.07
 
 
 def test_two_equal_runs_are_equal_to_the_bit(number_line_config: MakeConfig, tmp_path: Path) -> None:

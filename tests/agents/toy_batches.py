@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 
-from sdar_agents.batch import TurnBatch
+from sdar_agents.batch import TurnBatch, collate
 from sdar_agents.episode import Completion, Episode, Turn
-from sdar_agents.learners import Needs, TokenScores
+from sdar_agents.learners import Learner, LossOutput, Needs, TokenScores
 
 VOCABULARY = 5
 
@@ -40,3 +43,26 @@ def table_scores(table: torch.Tensor, batch: TurnBatch, needs: Needs, *, teacher
         entropy=-(distribution.exp() * distribution).sum(-1) if needs.entropy else None,
         distribution=distribution if needs.distribution else None,
     )
+
+
+def tokens(*values: float) -> torch.Tensor:
+    """One row of tokens, [1, R] float64."""
+    return torch.tensor([values], dtype=torch.float64)
+
+
+def one_row(*, advantage: float, old: torch.Tensor, reference: torch.Tensor | None = None) -> TurnBatch:
+    batch = collate([episode(turn(response=(1,) * old.shape[1]))], pad_id=0)
+    return replace(
+        batch, old_logprobs=old, reference_logprobs=reference, advantages=torch.tensor([advantage], dtype=torch.float64)
+    )
+
+
+def run(
+    learner: Learner, batch: TurnBatch, student: torch.Tensor, teacher: TokenScores | None = None, **scores: Any
+) -> tuple[LossOutput, torch.Tensor]:
+    """Output, and the gradient of the *sum* of the token losses on the student's log-probabilities."""
+    student = student.clone().requires_grad_()
+    found = learner.loss(TokenScores(student, **scores), teacher, batch)
+    found.token_loss.sum().backward()
+    assert student.grad is not None
+    return found, student.grad

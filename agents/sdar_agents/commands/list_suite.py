@@ -24,6 +24,7 @@ def run(arguments: Sequence[str]) -> None:
     parse(ListOptions, arguments, command="list")
     from sdar_agents.config import PRESETS
     from sdar_agents.learners import LEARNERS
+    from sdar_agents.learners.plugins import plugins
     from sdar_agents.teacher_views import VIEWS
 
     console = Console()
@@ -34,6 +35,9 @@ def run(arguments: Sequence[str]) -> None:
     console.print(environments)
     others = Table("kind", "names", box=None, header_style="bold")
     others.add_row("learners", ", ".join(LEARNERS))
+    for plugin in plugins():
+        clash = " (clashes with the built-in one: not usable)" if plugin.name in LEARNERS else ""
+        others.add_row("", f"{plugin.name} of {plugin.package}{clash}")
     others.add_row("retrievers", ", ".join(RETRIEVERS))
     others.add_row("teacher views", "; ".join(f"{name} ({view.summary})" for name, view in VIEWS.items()))
     others.add_row("skill banks", ", ".join(bundled_banks()))

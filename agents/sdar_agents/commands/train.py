@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from sdar_agents.config import PRESETS, TrainConfig, preset_config, read_config
-from sdar_agents.learners import LEARNERS
+from sdar_agents.learners import learner_names
 from sdar_agents.options import check_spelling, option_names, parse
 
 OWN_OPTIONS = ("--learner", "--preset", "--config", "--resume")
@@ -97,7 +97,7 @@ def _with_learner(learner: type[Any]) -> type[Any]:
     """`TrainConfig` with the chosen learner's class in the place of the interface, for tyro to read its options."""
     text = (
         f"{TrainConfig.__doc__}\n\n"
-        f"--learner NAME: {', '.join(LEARNERS)} (default sdar; its options are shown below)\n"
+        f"--learner NAME: {', '.join(learner_names())} (default sdar; its options are shown below)\n"
         f"--preset NAME: {', '.join(PRESETS)} (default quickstart)\n"
         "--config FILE: start from the config.json of a run\n"
         "--resume: continue the run in --run from its newest checkpoint"

@@ -6,26 +6,42 @@ from sdar_agents.learners.base import Learner, LossOutput, Needs, TokenScores
 from sdar_agents.learners.gigpo import GiGPO
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.grpo_opsd import GRPOOPSD
+from sdar_agents.learners.opsd import OPSD
+from sdar_agents.learners.plugins import plugin_named, plugin_names, unknown_learner
+from sdar_agents.learners.rlsd import RLSD
 from sdar_agents.learners.sdar import SDAR
-from sdar_gym.errors import unknown
+from sdar_agents.learners.skill_grpo import SkillGRPO
+from sdar_agents.learners.skill_sd import SkillSD
 
 LEARNERS: dict[str, type[Learner]] = {
     "grpo": GRPO,
     "gigpo": GiGPO,
+    "opsd": OPSD,
     "grpo_opsd": GRPOOPSD,
+    "skill_grpo": SkillGRPO,
+    "skill_sd": SkillSD,
+    "rlsd": RLSD,
     "sdar": SDAR,
 }
 """Name on the command line -> frozen dataclass of hyper-parameters with a loss."""
 
 
+def learner_names() -> list[str]:
+    """Every learner that can be asked for: the built-in ones, then those of installed packages."""
+    return [*LEARNERS, *plugin_names(LEARNERS)]
+
+
 def learner_class(name: str) -> type[Learner]:
-    """The learner called `name`.
+    """The learner called `name`, built in or of an installed package.
 
     Raises:
-        ValueError: no such learner; the message lists the known ones.
+        ValueError: no such learner, a broken one, or two of one name; the message says which, and lists the known ones.
     """
+    plugin = plugin_named(name, LEARNERS)
+    if plugin is not None:
+        return plugin.load()
     if name not in LEARNERS:
-        raise ValueError(unknown("learner", name, LEARNERS))
+        raise ValueError(unknown_learner(name, LEARNERS))
     return LEARNERS[name]
 
 
@@ -33,11 +49,16 @@ __all__ = [
     "GRPO",
     "GRPOOPSD",
     "LEARNERS",
+    "OPSD",
+    "RLSD",
     "SDAR",
     "GiGPO",
     "Learner",
     "LossOutput",
     "Needs",
+    "SkillGRPO",
+    "SkillSD",
     "TokenScores",
     "learner_class",
+    "learner_names",
 ]

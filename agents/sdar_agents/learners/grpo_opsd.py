@@ -14,9 +14,19 @@ from sdar_agents.learners.adapting import Adaptation
 from sdar_agents.learners.base import LossOutput, Needs, TokenScores
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.inputs import check_choice, check_range, required_teacher, token_logprobs
-from sdar_agents.learners.teaching import FULL_DIVERGENCES, full_divergence, teaching_metrics
+from sdar_agents.learners.teaching import OF_DISTRIBUTIONS, divergence, teaching_metrics
 
-Divergence = Literal["sampled_reverse_kl", "full_reverse_kl", "full_forward_kl", "full_js", "official"]
+Divergence = Literal[
+    "sampled_reverse_kl",
+    "k3",
+    "topk_reverse_kl",
+    "topk_forward_kl",
+    "topk_js",
+    "full_reverse_kl",
+    "full_forward_kl",
+    "full_js",
+    "official",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +34,9 @@ class GRPOOPSD:
     """Loss of a token: GRPO + weight * D(student, teacher), where the teacher has skills in its prompt.
 
     `sampled_reverse_kl`: D = -(T - S) S with the bracket detached, whose gradient is in expectation that of
-    KL(student || teacher). `full_*`: the exact divergence over the vocabulary.
+    KL(student || teacher). `k3`: D = exp(T - S) - (T - S) - 1, whose gradient is in expectation that of the other
+    direction. `full_*`: the exact divergence over the vocabulary; `topk_*`: over the `top_k` likeliest tokens and one
+    event, the rest.
     `official`: D = (T - S) / 2, what the official code of 2605.15155 runs under this name (its gate at sharpness 0).
     The gradient is -grad S / 2 whatever the teacher says: uniform imitation of the policy's own samples, no
     distillation. It is here to reproduce that row of the paper.
@@ -40,6 +52,8 @@ class GRPOOPSD:
     """What is minimised beside it; `official` has no teacher signal in its gradient."""
     weight: float = 0.01
     """Weight of the divergence, the paper's lambda; 0 is GRPO."""
+    top_k: int = 20
+    """How many tokens a `topk_` divergence tells apart: the student's likeliest (forward KL: the teacher's)."""
     adapt: Adaptation = field(default_factory=Adaptation)
     """What changes as the run goes on: a schedule of the weight, the weight by gradient norms, trust; off."""
 
@@ -47,12 +61,13 @@ class GRPOOPSD:
         """Refuse values that would train something else than what they say."""
         check_choice("divergence", self.divergence, Divergence)
         check_range("weight", self.weight, low=0.0)
+        check_range("top_k", self.top_k, low=1)
         self.adapt.check(weight=self.weight, has_gap_gate=False)
 
     @property
     def needs(self) -> Needs:
-        """Those of the reinforcement learning part and the teacher; distributions for a `full_` divergence."""
-        full = self.divergence in FULL_DIVERGENCES
+        """Those of the reinforcement learning part and the teacher; distributions for `full_` and `topk_`."""
+        full = self.divergence in OF_DISTRIBUTIONS
         needs = replace(self.rl.needs, teacher="distribution" if full else "logprobs", distribution=full)
         return self.adapt.needs(needs)
 
@@ -70,13 +85,11 @@ class GRPOOPSD:
         teacher = required_teacher(teacher, "GRPO+OPSD")
         logprobs = token_logprobs(policy, batch)
         teacher_logprobs = token_logprobs(teacher, batch)
-        if self.divergence == "sampled_reverse_kl":
-            distill = losses.signed_sampled_reverse_kl(logprobs, teacher_logprobs)
-        elif self.divergence == "official":
+        if self.divergence == "official":
             half = torch.full_like(logprobs, 0.5)
             distill = losses.gated_self_distillation(logprobs, teacher_logprobs, half)
         else:
-            distill = full_divergence(self.divergence, policy, teacher, learner="GRPO+OPSD")
+            distill = divergence(self.divergence, policy, teacher, batch, top_k=self.top_k, learner="GRPO+OPSD")
         metrics = teaching_metrics(logprobs, teacher_logprobs, distill)
         metrics |= self.adapt.metrics(metrics["gap"], batch, weight=self.weight)
         taught = self.adapt.weighted(distill, batch, weight=self.weight)

@@ -17,6 +17,7 @@ from sdar_agents.learners.inputs import check_choice, check_range, required, req
 from sdar_agents.learners.teaching import FULL_DIVERGENCES, full_divergence, teaching_metrics
 
 Gate = Literal["gap", "centred_gap", "entropy", "soft_or"]
+GateOn = Literal["current", "old"]
 Form = Literal["sampled", "full_reverse_kl", "full_forward_kl", "full_js"]
 
 
@@ -25,12 +26,13 @@ class SDAR:
     """Loss of a token: GRPO + weight * g (T - S), with the gate g and the teacher T detached (2605.15155, section 3).
 
     S and T are the log-probabilities of the sampled token without and with skills in the prompt, and
-    g = sigmoid(gate_sharpness * (T - S)) by default. Gradient of the second term: -weight * g grad S.
+    g = sigmoid(gate_sharpness * (T - S)) by default. Gradient of the second term: -weight * g grad S. With
+    `gate_on="old"` the gate is a fixed reward of the sampled token, as an advantage is, in all updates of a step.
 
     Deviations from the paper: see `GRPO`; the full-vocabulary forms put g times an exact divergence in the place of
     g (T - S) (the paper's ablation over divergences does not say how its own were computed); the gate `centred_gap`
-    is ours. Deviations from the official code: the teacher's prompt holds the skills in a slot of the user turn and
-    is never cut silently, and the official code has the `gap` gate and the `sampled` form only.
+    and `gate_on="old"` are ours. Deviations from the official code: the teacher's prompt holds the skills in a slot of
+    the user turn and is never cut silently, and the official code has the `gap` gate and the `sampled` form only.
     """
 
     rl: GRPO = field(default_factory=GRPO)
@@ -41,6 +43,8 @@ class SDAR:
     """Slope of the gate, the paper's beta, in 1/nat."""
     weight: float = 0.01
     """Weight of the distillation, the paper's lambda; 0 is GRPO."""
+    gate_on: GateOn = "current"
+    """Whose gap and entropy the gate looks at: those of the moment, or of before the step's first update."""
     form: Form = "sampled"
     """What the gate multiplies: the sampled token's T - S, or an exact divergence over the vocabulary."""
     adapt: Adaptation = field(default_factory=Adaptation)
@@ -50,6 +54,7 @@ class SDAR:
         """Refuse values that would train something else than what they say."""
         check_choice("gate", self.gate, Gate)
         check_choice("form", self.form, Form)
+        check_choice("gate_on", self.gate_on, GateOn)
         check_range("gate_sharpness", self.gate_sharpness, low=0.0)
         check_range("weight", self.weight, low=0.0)
         self.adapt.check(weight=self.weight, has_gap_gate=self.gate != "entropy")
@@ -62,12 +67,15 @@ class SDAR:
     @property
     def needs(self) -> Needs:
         """Those of the reinforcement learning part and the teacher; entropy and distributions where chosen."""
-        full = self.form in FULL_DIVERGENCES
+        full, on_old = self.form in FULL_DIVERGENCES, self.gate_on == "old"
+        of_entropy = self.gate in ("entropy", "soft_or")
         needs = replace(
             self.rl.needs,
             teacher="distribution" if full else "logprobs",
             distribution=full,
-            entropy=self.rl.needs.entropy or self.gate in ("entropy", "soft_or"),
+            entropy=self.rl.needs.entropy or (of_entropy and not on_old),
+            entropy_at_start=of_entropy and on_old,
+            teacher_at_start=on_old and self.gate != "entropy",
         )
         return self.adapt.needs(needs)
 
@@ -80,14 +88,15 @@ class SDAR:
         return self.adapt.observe(metrics, signals, weight=self.weight)
 
     def loss(self, policy: TokenScores, teacher: TokenScores | None, batch: TurnBatch) -> LossOutput:
-        """One micro-batch. The gate follows the current student; the teacher is whatever the loop scored with."""
+        """One micro-batch. The teacher is whatever the loop scored with."""
         rl = self.rl.loss(policy, None, batch)
         teacher = required_teacher(teacher, "SDAR")
         logprobs = token_logprobs(policy, batch)
         teacher_logprobs = token_logprobs(teacher, batch)
         gap = losses.teacher_gap(logprobs, teacher_logprobs)
         sharpness = self.adapt.sharpness_now(batch, self.gate_sharpness)
-        gate = self._gate(self.adapt.gap(gap, batch), policy.entropy, sharpness)
+        seen, entropy = (gap, policy.entropy) if self.gate_on == "current" else self._old(gap, batch)
+        gate = self._gate(self.adapt.gap(seen, batch), entropy, sharpness)
         if self.form == "sampled":
             distill = losses.gated_self_distillation(logprobs, teacher_logprobs, gate)
         else:
@@ -101,6 +110,15 @@ class SDAR:
         metrics |= self.adapt.metrics(gap, batch, weight=self.weight)
         taught = self.adapt.weighted(distill, batch, weight=self.weight)
         return LossOutput(rl.token_loss + taught, rl.token_metrics | metrics, taught)
+
+    def _old(self, gap: torch.Tensor, batch: TurnBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Gap and entropy of before the step's first update, [N, R] each, as far as the gate looks at them."""
+        entropy = batch.old_entropy
+        if self.gate != "entropy":
+            taught = required(batch.teacher_logprobs, "the teacher's scores at the start of the step", "SDAR")
+            old, taught = (token_logprobs(TokenScores(each), batch) for each in (batch.old_logprobs, taught))
+            gap = losses.teacher_gap(old, taught)
+        return gap, None if entropy is None else entropy.masked_fill(~batch.response_mask, 0.0)
 
     def _gate(self, gap: torch.Tensor, entropy: torch.Tensor | None, sharpness: float) -> torch.Tensor:
         if self.gate == "gap":
