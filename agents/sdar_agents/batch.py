@@ -133,6 +133,26 @@ class TurnBatch:
         """Tokens of prompt (the longest of student's, teacher's and views') and response a row, [N]."""
         return self._prompt_lengths() + self.response_mask.sum(1)
 
+    def with_copies(self, index: torch.Tensor, prompts: View, teacher_prompts: View) -> TurnBatch:
+        """The rows, and behind them copies of those at `index` [n] whose responses stand after other prompts.
+
+        Copies count as turns of trajectories of their own, with new numbers, so that whoever looks up a turn of the
+        batch finds the turn that was played. Their log-probabilities are still those after the prompts of before.
+
+        Args:
+            index: Row numbers, int64.
+            prompts, teacher_prompts: Of the student and of the teacher, for the copies, [n, ...].
+        """
+        if not len(index):
+            return self
+        copies = _mapped(self, lambda value: value[index])
+        numbers = self.trajectory.max() + 1 + torch.unique(copies.trajectory, return_inverse=True)[1]
+        copies = replace(copies, trajectory=numbers, prompt_ids=prompts.prompt_ids, prompt_mask=prompts.prompt_mask)
+        copies = replace(
+            copies, teacher_prompt_ids=teacher_prompts.prompt_ids, teacher_prompt_mask=teacher_prompts.prompt_mask
+        )
+        return _joined(self, copies)
+
     def _prompt_lengths(self) -> torch.Tensor:
         prompt = self.prompt_mask.sum(1)
         teachers = [] if self.teacher_prompt_mask is None else [self.teacher_prompt_mask]
@@ -267,6 +287,26 @@ def _mapped(of: Tensors, change: Callable[[torch.Tensor], torch.Tensor]) -> Tens
 
     values: dict[str, Any] = {f.name: changed(getattr(of, f.name)) for f in fields(of)}
     return replace(of, **values)
+
+
+def _joined(first: Tensors, second: Tensors) -> Tensors:
+    """The rows of both, prompts padded on the left to the wider of the two."""
+
+    def both(one: Any, other: Any) -> Any:
+        if isinstance(one, torch.Tensor):
+            width = max(one.shape[-1], other.shape[-1])
+            parts = [pad_columns(each, width) if each.dim() == 2 else each for each in (one, other)]
+            return torch.cat(parts)
+        if isinstance(one, Mapping):
+            return {name: _joined(each, other[name]) if isinstance(each, View) else each for name, each in one.items()}
+        return one
+
+    return replace(first, **{f.name: both(getattr(first, f.name), getattr(second, f.name)) for f in fields(first)})
+
+
+def pad_columns(value: torch.Tensor, width: int) -> torch.Tensor:
+    """Columns of zeros (False) on the left, until there are so many: what a prompt's ids and mask are padded with."""
+    return torch.nn.functional.pad(value, (width - value.shape[1], 0))
 
 
 def _columns(value: torch.Tensor | None, count: int) -> torch.Tensor | None:

@@ -9,17 +9,29 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from sdar_agents.alarms import AlarmSettings
-from sdar_agents.learners import LEARNERS, learner_class
+from sdar_agents.learners import (
+    ADRS,
+    ATOD,
+    BCSD,
+    CRAFT,
+    GRPO,
+    GRPOOPSD,
+    GRSD,
+    LEARNERS,
+    OPID,
+    OPSD,
+    RLSD,
+    SDAR,
+    UCOB,
+    AgentOPSD,
+    GiGPO,
+    Skill0,
+    SkillGRPO,
+    SkillSD,
+    learner_class,
+)  # fmt: skip
 from sdar_agents.learners.base import Learner
-from sdar_agents.learners.gigpo import GiGPO
-from sdar_agents.learners.grpo import GRPO
-from sdar_agents.learners.grpo_opsd import GRPOOPSD
-from sdar_agents.learners.opsd import OPSD
 from sdar_agents.learners.plugins import GROUP, plugin_name_of
-from sdar_agents.learners.rlsd import RLSD
-from sdar_agents.learners.sdar import SDAR
-from sdar_agents.learners.skill_grpo import SkillGRPO
-from sdar_agents.learners.skill_sd import SkillSD
 from sdar_agents.policy import TINY
 from sdar_gym.errors import unknown
 
@@ -98,8 +110,10 @@ class TrainConfig:
     max_skill_tokens: int = 256
     """Budget of the skill text, on top of the prompt's; whole skills only."""
     teacher_view: str = "skill"
-    """What the teacher's prompt shows: skill (what the retriever finds), full, oracle, right, placebo, pruned or
-    hindsight."""
+    """What the teacher's prompt shows: skill (what the retriever finds), full, oracle, right, placebo, pruned, text,
+    bare or hindsight."""
+    teacher_text: str | None = None
+    """File whose text the view `text` shows of every task, such as a reflection on earlier attempts."""
     wrong_skills: float = 0.0
     """Share of the tasks whose teacher is shown skills of other tasks only; for studies."""
     teacher: str = "current"
@@ -224,9 +238,18 @@ PRESETS: dict[str, Preset] = {
             "skill_sd": SkillSD(rl=_TINY_RL, weight=0.01),
             "rlsd": RLSD(rl=_TINY_RL),
             "sdar": SDAR(rl=_TINY_RL, weight=0.1),
+            "agent_opsd": AgentOPSD(rl=_TINY_RL),
+            "grsd": GRSD(rl=_TINY_RL),
+            "adrs": ADRS(rl=_TINY_RL),
+            "atod": ATOD(rl=_TINY_RL),
+            "bcsd": BCSD(rl=_TINY_RL),
+            "opid": OPID(rl=replace(_TINY_RL, normalise_std=False)),
+            "ucob": UCOB(rl=_TINY_RL),
+            "craft": CRAFT(sdar=SDAR(rl=_TINY_RL, weight=0.1)),
+            "skill0": Skill0(rl=_TINY_RL, stage_steps=10),
         },
         # Without rewards nothing holds a teacher that learns with its student: they collapse together (README).
-        learner_changes={"opsd": {"teacher": "reference"}},
+        learner_changes={"opsd": {"teacher": "reference"}, "atod": {"teacher": "reference"}},
     ),
     "paper-alfworld": Preset(
         summary="the paper's ALFWorld settings (Table 3); needs a GPU, a model and the games",

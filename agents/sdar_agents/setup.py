@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import os
@@ -259,6 +260,11 @@ def check_views(config: TrainConfig) -> None:
             f"{learner_name(config.learner)} shows the agent what the teacher sees, but --teacher-view "
             f"{config.teacher_view} is known only after the episode: choose another view"
         )
+    if (config.teacher_text is not None) != ("text" in views):
+        raise ConfigError(
+            "--teacher-text is shown by the view `text`, which shows nothing else: give both, --teacher-view text and "
+            "--teacher-text FILE, or neither"
+        )
     if config.wrong_skills > 0 and not any(view.can_be_wrong for view in views.values()):
         able = ", ".join(name for name, view in VIEWS.items() if view.can_be_wrong)
         raise ConfigError(f"--wrong-skills changes nothing in the view {config.teacher_view}: choose among {able}")
@@ -465,9 +471,10 @@ def make_context(config: TrainConfig, tokenizer: ChatTokenizer) -> tuple[Privile
         return len(tokenizer.text_ids(text))
 
     settings: dict[str, Any] = {"view": config.teacher_view, "wrong_share": config.wrong_skills, "seed": config.seed}
+    settings["given_text"] = _given_text(config)
     budget = config.max_skill_tokens
     if config.retriever == "none" and not any(view.needs_bank for view in views):
-        has_context = needs.has_teacher or views[0].after is not None
+        has_context = needs.has_teacher or views[0].after is not None or config.teacher_view == "text"
         return PrivilegedContext(None, "", 1, budget, count, **settings) if has_context else None, None
     family = SUITE[config.env].family if config.env in SUITE else None
     if config.bank is None and family is None:
@@ -489,6 +496,24 @@ def make_context(config: TrainConfig, tokenizer: ChatTokenizer) -> tuple[Privile
     return PrivilegedContext(retriever, family, config.skills_per_task, budget, count, tasks, **settings), bank
 
 
+def _given_text(config: TrainConfig) -> str:
+    """The text of `--teacher-text`, without the white space around it; an empty one without that option."""
+    if config.teacher_text is None:
+        return ""
+    try:
+        text = Path(config.teacher_text).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read --teacher-text {config.teacher_text} as UTF-8 text: {error}") from error
+    if not text:
+        raise ConfigError(f"--teacher-text {config.teacher_text} is empty: the teacher would see what the student sees")
+    return text
+
+
+def _text_hash(text: str) -> str | None:
+    """16 hex digits; None for an empty text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if text else None
+
+
 def write_config(run: Run, bank: SkillBank | None) -> None:
     """The resolved config with what else a result depends on: versions, panel, bank."""
     provenance = {
@@ -502,6 +527,7 @@ def write_config(run: Run, bank: SkillBank | None) -> None:
         "behaviour_hash": text_env(run.pool.example).behaviour_hash,
         "bank_hash": bank.hash if bank is not None else None,
         "prompt_hash": prompt_hash(resolve_style(run.config.prompt_style, run.config.model, run.config.env)),
+        "teacher_text_hash": _text_hash(_given_text(run.config)),
         "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
     }
     text = json.dumps({"config": to_json(run.config), "provenance": provenance}, indent=1)

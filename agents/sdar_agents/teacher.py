@@ -30,6 +30,7 @@ class PrivilegedContext:
         view: The view that teachers are shown unless another is named, and students that are shown skills.
         wrong_share: Share of the tasks whose views are made of skills of other tasks only; for studies.
         seed: Decides which tasks are wrong, what they get, and the order of a placebo's words.
+        given_text: What the view `text` shows of every task.
         dropped_skills: How many skills did not fit so far; counted, logged, never cut in the middle.
     """
 
@@ -42,6 +43,7 @@ class PrivilegedContext:
     view: str = "skill"
     wrong_share: float = 0.0
     seed: int = 0
+    given_text: str = ""
     dropped_skills: int = 0
     _known: dict[tuple[str, str, str, str], Rendering] = field(default_factory=dict)
 
@@ -92,7 +94,7 @@ class PrivilegedContext:
     def shows_skills(self) -> bool:
         """Whether there is anything to show before an episode: neither no skills nor a view of the episode itself."""
         view = teacher_view(self.view)
-        return view.needs_bank or (self.retriever is not None and view.is_retrieved)
+        return view.needs_bank or self.view == "text" or (self.retriever is not None and view.is_retrieved)
 
     def learn(self, episodes: Sequence[Episode]) -> None:
         """Tell a retriever that learns what the episodes of a step returned, and ask it anew from then on.

@@ -62,6 +62,8 @@ class ViewSource(Protocol):
     def tasks(self) -> TaskSkills | None: ...
     @property
     def seed(self) -> int: ...
+    @property
+    def given_text(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,26 @@ def general_only(source: ViewSource, task: ViewedTask) -> Rendering:
     return _some(source, skills, "no general skill") if skills else _rendered(source, ())
 
 
+def given(source: ViewSource, task: ViewedTask) -> Rendering:
+    """The text that `--teacher-text` names, the same for every task.
+
+    Raises:
+        NoSkillsError: it does not fit the budget.
+    """
+    tokens = source.count_tokens(source.given_text)
+    if tokens > source.budget_tokens:
+        raise NoSkillsError(
+            f"the text of --teacher-text has {tokens} tokens, more than the {source.budget_tokens} of "
+            "--max-skill-tokens: raise that, or shorten the text"
+        )
+    return Rendering(source.given_text, (), tokens, ())
+
+
+def nothing(source: ViewSource, task: ViewedTask) -> Rendering:
+    """An empty slot: the prompt of a student that acts without skills."""
+    return _rendered(source, ())
+
+
 # ---- known after the episode -----------------------------------------------------------------------------
 
 
@@ -263,6 +285,8 @@ VIEWS: dict[str, TeacherView] = {
         "the words of what the retriever finds, shuffled", placebo, is_retrieved=True, can_be_wrong=True
     ),
     "pruned": TeacherView("the general skills only", general_only, needs_bank=True),
+    "text": TeacherView("the text of --teacher-text", given),
+    "bare": TeacherView("nothing: what a student without skills reads", nothing),
     "hindsight": TeacherView("how the episode itself ended, and a solution", after=hindsight),
 }
 """Name -> what the teacher's prompt shows in the slot."""

@@ -59,8 +59,11 @@ def timeless(run: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if not key.startswith("seconds")} for row in rows]
 
 
-# `skill_grpo` has little left to learn here: shown the skill, the walker obeys. It has a test of its own below.
-@pytest.mark.parametrize("learner", sorted(set(LEARNERS) - {"skill_grpo"}))
+# These have little left to learn here: shown the skill, the walker obeys. They have a test of their own below.
+ACTING = {"skill_grpo", "bcsd", "skill0", "ucob"}
+
+
+@pytest.mark.parametrize("learner", sorted(set(LEARNERS) - ACTING))
 def test_every_learner_learns(learner: str, number_line_config: MakeConfig) -> None:
     config = number_line_config(learner, groups=6, group_size=8, minibatches=2)
     six_walks = ("train/0-4", "train/1-6", "train/3-7", "train/9-4", "train/7-2", "train/5-1")
@@ -70,9 +73,10 @@ def test_every_learner_learns(learner: str, number_line_config: MakeConfig) -> N
     assert sum(success[-4:]) / 4 > sum(success[:4]) / 4 + 0.15
 
 
-def test_skill_grpo_learns_when_not_to_obey(number_line_config: MakeConfig) -> None:
+@pytest.mark.parametrize("learner", sorted(ACTING))
+def test_an_agent_with_skills_learns_when_not_to_obey(learner: str, number_line_config: MakeConfig) -> None:
     # Shown any skill, the right one half of the time.
-    config = number_line_config("skill_grpo", retriever="uniform", groups=6, group_size=8, minibatches=2)
+    config = number_line_config(learner, retriever="uniform", groups=6, group_size=8, minibatches=2)
     six_walks = ("train/0-4", "train/1-6", "train/3-7", "train/9-4", "train/7-2", "train/5-1")
     run = replace(set_up(config, resume=False), train_ids=six_walks)
     success = [train_step(run, step)["success"] for step in range(24)]

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from sdar_agents.learners.adrs import ADRS
+from sdar_agents.learners.agent_opsd import AgentOPSD
+from sdar_agents.learners.atod import ATOD
 from sdar_agents.learners.base import Learner, LossOutput, Needs, TokenScores
+from sdar_agents.learners.bcsd import BCSD
+from sdar_agents.learners.craft import CRAFT
 from sdar_agents.learners.gigpo import GiGPO
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.grpo_opsd import GRPOOPSD
+from sdar_agents.learners.grsd import GRSD
+from sdar_agents.learners.opid import OPID
 from sdar_agents.learners.opsd import OPSD
 from sdar_agents.learners.plugins import plugin_named, plugin_names, unknown_learner
 from sdar_agents.learners.rlsd import RLSD
 from sdar_agents.learners.sdar import SDAR
+from sdar_agents.learners.skill0 import Skill0
 from sdar_agents.learners.skill_grpo import SkillGRPO
 from sdar_agents.learners.skill_sd import SkillSD
+from sdar_agents.learners.ucob import UCOB
 
 LEARNERS: dict[str, type[Learner]] = {
     "grpo": GRPO,
@@ -22,6 +31,15 @@ LEARNERS: dict[str, type[Learner]] = {
     "skill_sd": SkillSD,
     "rlsd": RLSD,
     "sdar": SDAR,
+    "agent_opsd": AgentOPSD,
+    "grsd": GRSD,
+    "adrs": ADRS,
+    "atod": ATOD,
+    "bcsd": BCSD,
+    "opid": OPID,
+    "ucob": UCOB,
+    "craft": CRAFT,
+    "skill0": Skill0,
 }
 """Name on the command line -> frozen dataclass of hyper-parameters with a loss."""
 
@@ -46,16 +64,25 @@ def learner_class(name: str) -> type[Learner]:
 
 
 __all__ = [
+    "ADRS",
+    "ATOD",
+    "BCSD",
+    "CRAFT",
     "GRPO",
     "GRPOOPSD",
+    "GRSD",
     "LEARNERS",
+    "OPID",
     "OPSD",
     "RLSD",
     "SDAR",
+    "UCOB",
+    "AgentOPSD",
     "GiGPO",
     "Learner",
     "LossOutput",
     "Needs",
+    "Skill0",
     "SkillGRPO",
     "SkillSD",
     "TokenScores",

@@ -1,7 +1,7 @@
-"""What of the teaching may change as a run goes on: weight, sharpness, the gap's unit, trust. Off by default.
+"""What of the teaching may change from step to step and from token to token. Off by default.
 
-The paper leaves these as future work; nothing here is published. A distilling learner holds an `Adaptation` and calls
-its methods; with the defaults it computes what it would without one, to the bit.
+The paper leaves this as future work; but for TIP and the cap nothing here is published. A distilling learner holds an
+`Adaptation` and calls its methods; with the defaults it computes what it would without one, to the bit.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ WEIGHT_RANGE = 100.0
 """How far the weight may go from what was set, as a factor, either way."""
 SMALLEST_GAP = 1e-3
 """In nats: the unit of the gap is at least this, so that a teacher that agrees does not open the gate by rounding."""
+CERTAIN = 0.325
+"""Entropy of (0.9, 0.1) in nats: below it the likeliest token has more than 0.9."""
 PRIOR_TRUST = 0.5
 """What a group without evidence gets before there was any evidence at all."""
 
@@ -44,6 +46,12 @@ class Adaptation:
       mean gap and the return: a teacher that likes what fails is not believed. Where all returns or all gaps are equal
       there is no evidence, and the running mean of the groups with evidence stands in (0.5 before there was any).
 
+    - `keep`: only this share of the step's tokens teaches, those of the highest h + d - h d, h being the policy's
+      entropy and d = |T - O|, each ranged from 0 to 1 over the step. Source: TIP (2604.14084); its d is a divergence.
+    - `cap`: w, with all that multiplies it, is at most this on tokens of which the policy is nearly certain: entropy
+      below that of (0.9, 0.1), so that the likeliest token has more than 0.9. Source: the Extrapolation Cliff
+      (2605.08737), where too large weights there destroy the format; its closed form of the cap is not public.
+
     Running values keep `memory` of what they were at each step; they are signals, saved in checkpoints.
     """
 
@@ -57,6 +65,10 @@ class Adaptation:
     """Norm of the teaching's gradient over that of the reinforcement learning's to keep to; 0 leaves the weight."""
     trust: Trust = "all"
     """Whose teaching counts: all alike, or each group's as far as its returns agree with its teacher."""
+    keep: float = 1.0
+    """Share of the tokens that teaches: where the policy is unsure or the teacher differs (TIP); 1 is all."""
+    cap: float = 0.0
+    """Largest weight on tokens of which the policy is nearly certain; 0 caps none."""
     memory: float = 0.9
     """Share of a running value that a step keeps."""
 
@@ -65,6 +77,8 @@ class Adaptation:
         check_choice("gap_unit", self.gap_unit, GapUnit)
         check_choice("trust", self.trust, Trust)
         check_range("gradient_share", self.gradient_share, low=0.0)
+        check_range("keep", self.keep, low=0.001, high=1.0)
+        check_range("cap", self.cap, low=0.0)
         check_range("memory", self.memory, low=0.0, high=0.999)
         if self.gradient_share > 0 and self.weight != Schedule():
             raise ValueError("gradient_share and a schedule of the weight both decide the weight: leave one out")
@@ -91,7 +105,8 @@ class Adaptation:
         return replace(
             needs,
             gradient_probe=needs.gradient_probe or self.gradient_share > 0,
-            teacher_at_start=needs.teacher_at_start or self.trust == "group",
+            teacher_at_start=needs.teacher_at_start or self.trust == "group" or self.keep < 1.0,
+            entropy_at_start=needs.entropy_at_start or self.keep < 1.0 or self.cap > 0.0,
         )
 
     def prepare(self, batch: TurnBatch, step: int) -> TurnBatch:
@@ -103,12 +118,26 @@ class Adaptation:
         if self.trust == "group":
             trust, signals["group_trust"] = group_trust(batch, running=batch.signals.get("trust", PRIOR_TRUST))
             weight = _times(batch, weight, trust)
+        if self.keep < 1.0:
+            chosen = telling_tokens(batch, share=self.keep).float()
+            weight = chosen if weight is None else weight * chosen
         return replace(batch, distill_weight=weight, signals=signals)
 
     def weighted(self, distill: torch.Tensor, batch: TurnBatch, *, weight: float) -> torch.Tensor:
         """The learner's distillation term [N, R] times everything that weighs it."""
+        if self.cap > 0.0:
+            return self._capped(torch.ones_like(distill.detach()), batch, weight) * distill
         taught = self.weight_now(batch.signals, weight) * distill
         return taught if batch.distill_weight is None else taught * batch.distill_weight
+
+    def _capped(self, ones: torch.Tensor, batch: TurnBatch, weight: float) -> torch.Tensor:
+        """Everything that weighs a token's distillation, [N, R], the weight and the cap included."""
+        factor = ones if batch.distill_weight is None else ones * batch.distill_weight
+        factor = self.weight_now(batch.signals, weight) * factor
+        if self.cap == 0.0:
+            return factor
+        entropy = required(batch.old_entropy, "the policy's entropy at the start of the step", "a capped weight")
+        return torch.where(entropy < CERTAIN, factor.clamp(max=self.cap), factor)
 
     def weight_now(self, signals: Mapping[str, float], weight: float) -> float:
         """The weight before schedules and trust."""
@@ -128,9 +157,8 @@ class Adaptation:
         """What adapting is going on, [N, R] each; nothing where nothing is."""
         if not self.is_on:
             return {}
-        factor = torch.ones_like(gap) if batch.distill_weight is None else batch.distill_weight
         found = {
-            "distill_weight": self.weight_now(batch.signals, weight) * factor,
+            "distill_weight": self._capped(torch.ones_like(gap), batch, weight),
             "sharpness_factor": torch.full_like(gap, batch.signals.get("sharpness_factor", 1.0)),
             "gap_size": gap.abs(),
         }
@@ -160,6 +188,31 @@ class Adaptation:
         if not math.isfinite(new):
             return {} if old is None else {name: old}
         return {name: new if old is None else self.memory * old + (1.0 - self.memory) * new}
+
+
+def telling_tokens(batch: TurnBatch, *, share: float) -> torch.Tensor:
+    """The tokens of the highest h + d - h d, [N, R] bool: this share of all that count, and what ties with the last.
+
+    Args:
+        batch: With the policy's entropy h and the teacher's log-probabilities T of the step's start; d = |T - O|.
+    """
+    entropy = required(batch.old_entropy, "the policy's entropy at the start of the step", "a choice of tokens")
+    taught = required(batch.teacher_logprobs, "the teacher's scores at the start of the step", "a choice of tokens")
+    counted = batch.token_weight > 0
+    unsure, differs = (_ranged(each[counted]) for each in (entropy, (taught - batch.old_logprobs).abs()))
+    score = unsure + differs - unsure * differs
+    chosen = torch.zeros_like(counted)
+    if len(score):
+        least = score.topk(math.ceil(share * len(score))).values[-1]
+        chosen[counted] = score >= least
+    return chosen
+
+
+def _ranged(values: torch.Tensor) -> torch.Tensor:
+    """(v - min) / (max - min); 0 where they do not differ."""
+    if not len(values) or float(values.max()) == float(values.min()):
+        return torch.zeros_like(values)
+    return (values - values.min()) / (values.max() - values.min())
 
 
 def group_trust(batch: TurnBatch, *, running: float) -> tuple[torch.Tensor, float]:
