@@ -167,7 +167,7 @@ def test_eval_says_loudly_which_tasks_could_not_be_played(
     summary = train(config, console=Console(quiet=True))
     lost = load_panel(Path(config.run) / "panel.json").task_ids[0]
     faults = (Fault(lost, 0, "raise", times=9),)
-    monkeypatch.setattr("sdar_agents.env_hosts.make_agent_env", lambda *_, **__: make_fragile(str(tmp_path), faults))
+    monkeypatch.setattr("sdar_agents.player.make_agent_env", lambda *_, **__: make_fragile(str(tmp_path), faults))
     file = tmp_path / "result.json"
     capsys.readouterr()
     main(["eval", "--agent", config.run, "--episodes", "10", "--env-workers", "threads", "--json", str(file)])
