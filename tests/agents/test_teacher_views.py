@@ -64,6 +64,7 @@ def line_context(**changes: Any) -> PrivilegedContext:
         "budget_tokens": 50,
         "count_tokens": of_words,
         "tasks": TaskSkills(LINE_BANK.skills, LINE),
+        "given_text": "Mind the ends of the line.",
     }
     return PrivilegedContext(**(settings | changes))
 
@@ -301,7 +302,7 @@ def text_of(tokenizer: ChatTokenizer, ids: tuple[int, ...] | None) -> str:
     return str(tokenizer.tokenizer.decode(ids))
 
 
-@pytest.mark.parametrize("view", sorted(VIEWS))
+@pytest.mark.parametrize("view", sorted(set(VIEWS) - {"bare"}))
 def test_every_view_differs_from_the_students_prompt_by_its_text_in_the_user_turn_and_by_nothing_else(
     view: str, tokenizer: ChatTokenizer
 ) -> None:
@@ -320,6 +321,19 @@ def test_every_view_differs_from_the_students_prompt_by_its_text_in_the_user_tur
             assert set(turn.view_prompt_ids) == set(others)
             assert again.view_prompt_ids == {view: turn.teacher_prompt_ids}
             assert again.teacher_prompt_ids is None
+
+
+def test_the_bare_view_is_the_prompt_of_a_student_without_skills(tokenizer: ChatTokenizer) -> None:
+    episodes, _ = rolled(tokenizer, line_context(view="bare"), lambda _: "right", teacher_prompts=True)
+    for episode in episodes:
+        assert episode.skill_text == ""
+        assert all(turn.teacher_prompt_ids == turn.prompt_ids for turn in episode.turns)
+
+
+def test_a_given_text_that_is_too_long_is_refused() -> None:
+    context = line_context(view="text", given_text="one two three", budget_tokens=2)
+    with pytest.raises(NoSkillsError, match="has 3 tokens, more than the 2"):
+        context.lookup(task="Go.", task_type="go")
 
 
 @pytest.mark.parametrize(
