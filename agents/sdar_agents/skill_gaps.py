@@ -42,7 +42,7 @@ class ProbedTurn:
 
 
 class Scorer:
-    """Mean log-probability of a response's tokens after a message, by a model and its tokenizer.
+    """Log-probabilities of a response's tokens after a message, by a model and its tokenizer.
 
     Args:
         temperature: Of the episodes, so that they are scored as they were drawn.
@@ -57,25 +57,29 @@ class Scorer:
             # Rows by themselves are slower, and come out the same.
             self._packs = False
 
-    @torch.no_grad()
     def mean_logprobs(self, messages: Sequence[str], responses: Sequence[Sequence[int]]) -> np.ndarray[Any, Any]:
-        """One number a response, in nats a token, [N]."""
-        found = []
+        """One number a response, in nats a token, [N]; 0 for one without tokens."""
+        found = self.token_logprobs(messages, responses)
+        return np.array([sum(numbers) / max(1, len(numbers)) for numbers in found], dtype=np.float64)
+
+    @torch.no_grad()
+    def token_logprobs(self, messages: Sequence[str], responses: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
+        """One number a token of each response, in nats."""
+        found: list[tuple[float, ...]] = []
         for first in range(0, len(messages), ROWS_AT_ONCE):
             part = slice(first, first + ROWS_AT_ONCE)
             prompts = [self._tokenizer.prompt_ids(message) for message in messages[part]]
-            found.append(self._means(prompts, responses[part]))
-        return np.concatenate(found) if found else np.zeros(0)
+            found += self._scores(prompts, responses[part])
+        return found
 
-    def _means(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> np.ndarray[Any, Any]:
+    def _scores(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
         prompt_ids, prompt_mask = pad_left(prompts, self._tokenizer.pad_id)
         response_ids, response_mask = pad_right(responses, self._tokenizer.pad_id)
         rows: dict[str, Any] = {"prompt_ids": prompt_ids, "prompt_mask": prompt_mask, "response_ids": response_ids,
                                 "response_mask": response_mask, "temperature": self._temperature}  # fmt: skip
         scores = score_packed(self._model, max_tokens=MAX_TOKENS, **rows) if self._packs else score(self._model, **rows)
-        logprobs = scores.logprobs.cpu().masked_fill(~response_mask, 0.0)
-        means: np.ndarray[Any, Any] = (logprobs.sum(1) / response_mask.sum(1).clamp(min=1)).double().numpy()
-        return means
+        logprobs = scores.logprobs.cpu().double()
+        return [tuple(row[mask].tolist()) for row, mask in zip(logprobs, response_mask, strict=True)]
 
 
 def gaps(
@@ -138,8 +142,11 @@ def _oracle(core: TextEnv) -> str | bool | None:
     return False if action is None else action
 
 
-def check_recorded(episodes: Sequence[Episode], tokenizer: ChatTokenizer) -> None:
+def check_recorded(episodes: Sequence[Episode], tokenizer: ChatTokenizer, *, option: str = "--agent") -> None:
     """Refuse episodes whose tokens are not this tokenizer's, or that have none.
+
+    Args:
+        option: Of the command line, that names the model.
 
     Raises:
         ValueError: says what to do instead.
@@ -155,7 +162,7 @@ def check_recorded(episodes: Sequence[Episode], tokenizer: ChatTokenizer) -> Non
             if max(ids) >= len(tokenizer.tokenizer) or tokenizer.decode(ids) != turn.completion.text:
                 raise ValueError(
                     f"the tokens of task {episode.task_id!r} read otherwise with this tokenizer: the episodes are of "
-                    "another model; name it with --agent"
+                    f"another model; name it with {option}"
                 )
             if not any(turn.around_slot):
                 raise ValueError("the file keeps no prompts: record the episodes anew")
