@@ -155,6 +155,8 @@ class TrainConfig:
     where there are fewer."""
     eval_every: int = 10
     """Steps between evaluations; before the first and after the last step there always is one."""
+    eval_skills: bool = True
+    """Play the panel a second time at each evaluation, with skills in the prompt; without, it takes half as long."""
     eval_temperature: float = 0.4
     """Of evaluation rollouts, as in the paper's code; 0 is greedy."""
 

@@ -294,10 +294,10 @@ def _saw_own_skill(episode: Episode, run: Run) -> bool:
 
 
 def evaluate(run: Run, step: int = 0, recorder: Recorder | None = None) -> dict[str, Any]:
-    """Success on the frozen panel: as the student acts, and with the skills in its prompt."""
+    """Success on the frozen panel: as the student acts, and (unless `eval_skills` is off) with skills in its prompt."""
     bare = _evaluation(run, skills=False, heard=None if recorder is None else partial(recorder.evaluation, step))
     results = {"panel_hash": bare.panel_hash, **_numbers(bare)}
-    if run.context is not None and run.context.shows_skills:
+    if run.config.eval_skills and run.context is not None and run.context.shows_skills:
         shown = _evaluation(run, skills=True)
         results |= {"skills_success_rate": shown.success_rate, "skills_interval": list(shown.interval)}
     return results

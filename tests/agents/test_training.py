@@ -105,6 +105,17 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
     assert timeless(whole.run) == timeless(broken.run)
 
 
+def test_the_second_evaluation_with_skills_can_be_left_out(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    whole, without = (
+        number_line_config("grpo", steps=2, eval_skills=shown, run=str(tmp_path / str(shown)))
+        for shown in (True, False)
+    )
+    both, one = train(whole, console=QUIET)["after"], train(without, console=QUIET)["after"]
+    assert both.keys() - one.keys() == {"skills_success_rate", "skills_interval"}
+    assert same(weights(whole), weights(without))
+    assert one["success_rate"] == both["success_rate"]
+
+
 def test_a_bandit_learns_from_returns_and_resumes_exactly(number_line_config: MakeConfig, tmp_path: Path) -> None:
     settings = {"retriever": "ucb", "retriever_options": ("exploration=0.5",), "steps": 4, "groups": 6}
     whole = number_line_config("sdar", run=str(tmp_path / "whole"), **settings)
