@@ -23,6 +23,7 @@ PAGES = (
     "docs/backends.md",
     "docs/running.md",
     "docs/bench.md",
+    "docs/evaluation.md",
     "agents/README.md",
     "skills/README.md",
     "CONTRIBUTING.md",

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from sdar_agents import __version__
 from sdar_agents.episode import Completion, Episode, Turn
 from sdar_agents.files import write_text
 
@@ -164,7 +165,9 @@ def read_header(file: Path) -> EpisodeHeader:
         EpisodeFileError: no such file, not a file of episodes, or one of another format.
     """
     if file.is_file() and _is_cut_header(file):
-        raise EpisodeFileError(f"{file} was cut off in its first line: it holds no episode")
+        raise EpisodeFileError(
+            f"{file} was cut off in its first line: it holds no episode; the command that began it begins it anew"
+        )
     try:
         with file.open(encoding="utf-8") as stream:
             values = json.loads(stream.readline())
@@ -172,13 +175,24 @@ def read_header(file: Path) -> EpisodeHeader:
     except FileNotFoundError as error:
         raise EpisodeFileError(f"no file of episodes at {file}") from error
     except (OSError, ValueError, AttributeError, KeyError) as error:
-        raise EpisodeFileError(f"{file} does not begin like a file of episodes: {error}") from error
+        raise EpisodeFileError(_not_episodes(file, error)) from error
     if written != FORMAT:
-        raise EpisodeFileError(f"{file} is of format {written}; this version of sdar-gym reads format {FORMAT}")
+        raise EpisodeFileError(
+            f"{file} is of format {written}, made by sdar-gym {values.get('version') or '(no version)'}; this is "
+            f"sdar-gym {__version__}, which reads format {FORMAT}: use that version, or play the episodes anew into "
+            "another file"
+        )
     try:
         return EpisodeHeader(**values)
     except TypeError as error:
-        raise EpisodeFileError(f"{file} does not begin like a file of episodes: {error}") from error
+        raise EpisodeFileError(_not_episodes(file, error)) from error
+
+
+def _not_episodes(file: Path, error: Exception) -> str:
+    return (
+        f"{file} does not begin like a file of episodes ({error!r}): name one that `sdar-gym eval --episodes-file` "
+        "wrote, or the episodes.jsonl of a run"
+    )
 
 
 def read_episodes(file: Path) -> Iterator[RecordedEpisode]:
@@ -196,7 +210,10 @@ def read_episodes(file: Path) -> Iterator[RecordedEpisode]:
             try:
                 yield _from_json(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise EpisodeFileError(f"{file}, line {number} is not a recorded episode: {error}") from error
+                raise EpisodeFileError(
+                    f"{file}, line {number} is not a recorded episode ({error!r}): take that line out, and the rest "
+                    "can be read; `sdar-gym eval` and `sdar-gym bench run` then play what is missing"
+                ) from error
 
 
 def drop_episodes(file: Path, *, after: int) -> None:

@@ -67,8 +67,11 @@ def test_damage_in_the_middle_is_named_with_its_line(tmp_path: Path) -> None:
     write(file, 0, 1)
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     file.write_text(lines[0] + lines[1][:50] + "\n" + lines[2], encoding="utf-8")
-    with pytest.raises(EpisodeFileError, match="line 2 is not a recorded episode"):
+    with pytest.raises(EpisodeFileError, match=r"line 2 is not a recorded episode .*: take that line out"):
         list(read_episodes(file))
+    # As it says: without that line the rest can be read.
+    file.write_text(lines[0] + lines[2], encoding="utf-8")
+    assert list(read_episodes(file)) == [recorded(1)]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,11 @@ def test_damage_in_the_middle_is_named_with_its_line(tmp_path: Path) -> None:
     [
         ("{}\n", "does not begin like a file of episodes"),
         ("hello\n", "does not begin like a file of episodes"),
-        ('{"format": 99, "env": "toy", "agent": "tiny"}\n', "of format 99"),
+        (
+            '{"format": 99, "env": "toy", "agent": "tiny"}\n',
+            r"of format 99, made by sdar-gym \(no version\); .*: use that version",
+        ),
+        ('{"format": 99, "env": "toy", "version": "7.0"}\n', r"of format 99, made by sdar-gym 7\.0; "),
         ('{"format": 1, "colour": "red"}\n', "does not begin like a file of episodes"),
     ],
 )

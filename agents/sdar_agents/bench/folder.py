@@ -98,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder} holds no bench (no {MANIFEST}): `sdar-gym bench run FILE` makes one"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BenchFolderError(f"{file} is damaged: {error!r}") from error
+        raise BenchFolderError(_damaged(file, error)) from error
     if written != FORMAT:
         raise BenchFolderError(
             f"{folder} is a bench of format {written}, made by sdar-gym {values.get('version')}; this is sdar-gym "
@@ -108,7 +108,14 @@ def read_manifest(folder: Path) -> Manifest:
         cells = tuple(Cell(str(env), str(learner), int(seed)) for env, learner, seed in values["cells"])
         return Manifest(str(values["name"]), str(values["version"]), cells, values["settings"])
     except (KeyError, TypeError, ValueError) as error:
-        raise BenchFolderError(f"{file} is damaged: {error!r}") from error
+        raise BenchFolderError(_damaged(file, error)) from error
+
+
+def _damaged(file: Path, error: Exception) -> str:
+    return (
+        f"{file} is damaged ({error!r}): put a copy of it back, or run the bench into another --out; finished cells "
+        f"can be reported on as runs: sdar-gym bench report {file.parent}/*/*/*"
+    )
 
 
 def differences(old: Manifest, new: Manifest) -> list[str]:

@@ -150,9 +150,7 @@ def _of_bench(folder: Path) -> Results:
 
 
 def _cell(folder: Path, cell: Cell) -> Row:
-    values = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    if values["format"] != FORMAT:
-        raise ResultError(f"{folder / RESULT} is of format {values['format']}; this version reads format {FORMAT}")
+    values = _result(folder / RESULT)
     header, outcomes = _episodes(folder / EPISODES, step=None)
     expected = int(values["tasks"]) - len(values["failed"])
     if len(outcomes) != expected:
@@ -174,6 +172,23 @@ def _cell(folder: Path, cell: Cell) -> Row:
         seconds=_step_seconds(folder),
         provenance=values["provenance"],
     )
+
+
+def _result(file: Path) -> dict[str, Any]:
+    """What a finished cell says of itself.
+
+    Raises:
+        ResultError: it is damaged or of another format.
+    """
+    again = f"delete {file} and run the bench again, which makes it from the episodes that are there"
+    try:
+        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        written = values["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResultError(f"{file} is damaged ({error!r}): {again}") from error
+    if written != FORMAT:
+        raise ResultError(f"{file} is of format {written}, but this version reads format {FORMAT}: {again}")
+    return values
 
 
 def _episodes(file: Path, *, step: int | None) -> tuple[EpisodeHeader, dict[str, Outcome]]:

@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> None:
     source = Path(options.source).expanduser()
     file = source / EPISODES if source.is_dir() else source
     if source.is_dir() and not file.is_file():
-        raise EpisodeFileError(f"{source} holds no {EPISODES}: was it trained with --record-episodes 0?")
+        raise EpisodeFileError(_without_episodes(source))
     header, episodes = read_header(file), list(read_episodes(file))
     if is_cut(file):
         print(f"the last line of {file} was cut off: it counts as not there")
@@ -76,6 +76,14 @@ def run(arguments: Sequence[str]) -> None:
         decode = _decoder(options.tokenizer or header.settings.get("model"), header)
     write_text(out, page(header, episodes, decode=decode, title=title))
     print(f"{len(episodes)} episodes, {out.stat().st_size / 1e6:.1f} MB: {out}")
+
+
+def _without_episodes(folder: Path) -> str:
+    """What to say of a folder without recorded episodes: of a bench, its cells have them."""
+    cell = next((file.parent for file in sorted(folder.glob(f"*/*/*/{EPISODES}"))), None)
+    if cell is not None:
+        return f"{folder} holds no {EPISODES}, but its cells do: sdar-gym view {cell}"
+    return f"{folder} holds no {EPISODES}: was it trained with --record-episodes 0?"
 
 
 def _check(options: ViewOptions) -> None:

@@ -315,7 +315,7 @@ def test_a_changed_file_is_refused_and_more_seeds_and_learners_are_not(
     [
         ({"format": 99, "version": "9.0"}, r"format 99, made by sdar-gym 9\.0; this is sdar-gym"),
         ({"version": "0.0.1"}, r"made by sdar-gym 0\.0\.1, this is"),
-        ({"cells": [[1]]}, "damaged"),
+        ({"cells": [[1]]}, r"damaged .*: put a copy of it back"),
     ],
 )
 def test_a_folder_of_another_version_is_refused_by_name(
@@ -369,6 +369,41 @@ def test_an_episode_file_that_was_cut_is_told_and_the_rest_reported(whole: tuple
     (file.parent / "cell.json").unlink()
     assert set(run_bench(whole[1], out, jobs=1, console=QUIET).values()) == {"finished"}
     assert facts(file.parent)["episodes"] == facts(whole[0] / "line" / "sdar" / "seed-0")["episodes"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(lambda text: text[:100], "is damaged"), (lambda text: text.replace(": 1", ": 99", 1), "format 99")],
+)
+def test_a_damaged_result_of_a_cell_is_made_again_from_its_episodes(
+    change: Callable[[str], str], words: str, whole: tuple[Path, Bench], tmp_path: Path
+) -> None:
+    import shutil
+
+    out = tmp_path / "copy"
+    shutil.copytree(whole[0], out)
+    place = out / "line" / "sdar" / "seed-0"
+    file = place / "cell.json"
+    file.write_text(change(file.read_text(encoding="utf-8")), encoding="utf-8")
+    results = read_results([out])
+    (missing,) = results.missing
+    assert (missing.name, len(results.rows)) == ("line/sdar/seed-0", 3)
+    assert words in missing.error
+    assert f"delete {file} and run the bench again" in missing.error
+    # As it says.
+    episodes = (place / "final_episodes.jsonl").read_bytes()
+    file.unlink()
+    assert set(run_bench(whole[1], out, jobs=1, console=QUIET).values()) == {"finished"}
+    assert (place / "final_episodes.jsonl").read_bytes() == episodes
+    assert len(read_results([out]).rows) == 4
+
+
+def test_the_page_of_a_bench_is_asked_for_by_its_cells(
+    whole: tuple[Path, Bench], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["view", str(whole[0])])
+    assert "its cells do: sdar-gym view " in capsys.readouterr().err
 
 
 def test_plain_runs_are_compared_by_their_last_evaluation(
