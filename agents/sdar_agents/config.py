@@ -63,7 +63,8 @@ class TrainConfig:
     """Decides tasks, sampling and the order of rows."""
 
     model: str = TINY
-    """`tiny` (ships with the package), a folder with a transformers causal language model, or a hub id."""
+    """`tiny` (ships with the package; WebShopMini has its own), a folder with a transformers causal
+    language model, or a hub id."""
     tuning: Literal["full", "lora"] = "full"
     """Train all weights, or low-rank adapters (needs the extra `lora`)."""
     dtype: str = "auto"
@@ -224,34 +225,49 @@ class Preset:
 # 1 % of the gradient there. Where a whole group fails, a penalty for invalid actions alone makes the advantages, at
 # full size: the tiny model then learns to wander about validly (success fell from .07 to 0 in ten steps).
 _TINY_RL = GRPO(kl_coefficient=0.0, invalid_penalty=0.0)
+_TINY_LEARNERS: dict[str, Learner] = {
+    "grpo": _TINY_RL,
+    "gigpo": GiGPO(rl=_TINY_RL),
+    # Alone, it has nothing to be weighed against but the gradient's clip.
+    "opsd": OPSD(rl=_TINY_RL),
+    # At SDAR's 0.1 the ungated form collapses, teacher and student together (README, results).
+    "grpo_opsd": GRPOOPSD(rl=_TINY_RL, weight=0.01),
+    "skill_grpo": SkillGRPO(rl=_TINY_RL),
+    # The same expected gradient as grpo_opsd's, hence the same weight.
+    "skill_sd": SkillSD(rl=_TINY_RL, weight=0.01),
+    "rlsd": RLSD(rl=_TINY_RL),
+    "sdar": SDAR(rl=_TINY_RL, weight=0.1),
+    "agent_opsd": AgentOPSD(rl=_TINY_RL),
+    "grsd": GRSD(rl=_TINY_RL),
+    "adrs": ADRS(rl=_TINY_RL),
+    "atod": ATOD(rl=_TINY_RL),
+    "bcsd": BCSD(rl=_TINY_RL),
+    "opid": OPID(rl=replace(_TINY_RL, normalise_std=False)),
+    "ucob": UCOB(rl=_TINY_RL),
+    "craft": CRAFT(sdar=SDAR(rl=_TINY_RL, weight=0.1)),
+    "skill0": Skill0(rl=_TINY_RL, stage_steps=10),
+}
+# Without rewards nothing holds a teacher that learns with its student: they collapse together (README).
+_TINY_CHANGES: dict[str, dict[str, Any]] = {"opsd": {"teacher": "reference"}, "atod": {"teacher": "reference"}}
 
 PRESETS: dict[str, Preset] = {
     "quickstart": Preset(
         summary="the tiny model on small generated kitchens: minutes on two CPU cores",
-        learners={
-            "grpo": _TINY_RL,
-            "gigpo": GiGPO(rl=_TINY_RL),
-            # Alone, it has nothing to be weighed against but the gradient's clip.
-            "opsd": OPSD(rl=_TINY_RL),
-            # At SDAR's 0.1 the ungated form collapses, teacher and student together (README, results).
-            "grpo_opsd": GRPOOPSD(rl=_TINY_RL, weight=0.01),
-            "skill_grpo": SkillGRPO(rl=_TINY_RL),
-            # The same expected gradient as grpo_opsd's, hence the same weight.
-            "skill_sd": SkillSD(rl=_TINY_RL, weight=0.01),
-            "rlsd": RLSD(rl=_TINY_RL),
-            "sdar": SDAR(rl=_TINY_RL, weight=0.1),
-            "agent_opsd": AgentOPSD(rl=_TINY_RL),
-            "grsd": GRSD(rl=_TINY_RL),
-            "adrs": ADRS(rl=_TINY_RL),
-            "atod": ATOD(rl=_TINY_RL),
-            "bcsd": BCSD(rl=_TINY_RL),
-            "opid": OPID(rl=replace(_TINY_RL, normalise_std=False)),
-            "ucob": UCOB(rl=_TINY_RL),
-            "craft": CRAFT(sdar=SDAR(rl=_TINY_RL, weight=0.1)),
-            "skill0": Skill0(rl=_TINY_RL, stage_steps=10),
+        learners=_TINY_LEARNERS,
+        learner_changes=_TINY_CHANGES,
+    ),
+    "quickstart-webshop": Preset(
+        summary="a tiny model in the small generated shop: minutes on two CPU cores",
+        learners=_TINY_LEARNERS,
+        changes={
+            "env": "sdar_gym/WebShopMini-v0",
+            # Short pages and ids; and only a score of 1 counts, as in the paper.
+            "env_options": ("results=3", "observation_mode=short", "reward=success"),
+            "max_prompt_tokens": 384,
+            "max_skill_tokens": 320,
+            "skills_per_task": 2,
         },
-        # Without rewards nothing holds a teacher that learns with its student: they collapse together (README).
-        learner_changes={"opsd": {"teacher": "reference"}, "atod": {"teacher": "reference"}},
+        learner_changes=_TINY_CHANGES,
     ),
     "paper-alfworld": Preset(
         summary="the paper's ALFWorld settings (Table 3); needs a GPU, a model and the games",
@@ -314,6 +330,13 @@ PRESETS: dict[str, Preset] = {
         },
     ),
 }
+
+QUICKSTART_OF = {
+    str(preset.changes.get("env", "sdar_gym/ALFWorldMini-v0")): name
+    for name, preset in PRESETS.items()
+    if name.startswith("quickstart")
+}
+"""Gymnasium id -> the preset that its warmed-up tiny model is trained by."""
 
 
 def preset_config(preset: str, learner: str) -> TrainConfig:

@@ -12,7 +12,7 @@ import torch
 from sdar_agents.config import ConfigError, TrainConfig
 from sdar_agents.machine import device_memory
 from sdar_agents.packing import LOGITS_AT_ONCE
-from sdar_agents.policy import TINY, LoraSettings, ModelError, bundled_tiny, compute_dtype
+from sdar_agents.policy import BUNDLED, TINY, LoraSettings, ModelError, bundled_tiny, compute_dtype
 from sdar_agents.teacher_weights import teacher_kind
 
 Phase = Literal["always", "rollout", "update"]
@@ -317,8 +317,8 @@ def _held(shape: ModelShape | None) -> int:
 
 
 def _config_source(model: str) -> str:
-    if model == TINY:
-        return str(bundled_tiny())
+    if model in BUNDLED:
+        return str(bundled_tiny(model))
     adapters = Path(model).expanduser() / "adapter_config.json"
     if adapters.is_file() and not adapters.with_name("config.json").is_file():
         return str(json.loads(adapters.read_text(encoding="utf-8"))["base_model_name_or_path"])

@@ -13,15 +13,16 @@ from sdar_agents import __version__
 from sdar_agents.backends.base import Backend
 from sdar_agents.backends.make import agent_engine
 from sdar_agents.checkpoint import Checkpoint, load_training_state, open_checkpoint
-from sdar_agents.config import TrainConfig, preset_config, read_config
+from sdar_agents.config import QUICKSTART_OF, TrainConfig, preset_config, read_config
 from sdar_agents.env_hosts import EnvPool, make_agent_env
 from sdar_agents.episode import Sampling
 from sdar_agents.episode_file import EpisodeHeader
-from sdar_agents.policy import compute_dtype
+from sdar_agents.policy import BUNDLED, TINY_OF, compute_dtype, model_of
 from sdar_agents.rollout import RolloutSettings
 from sdar_agents.setup import env_options, evaluation_split, resolve_device, resolve_style
 from sdar_agents.teacher import PrivilegedContext
 from sdar_agents.tokens import ChatTokenizer
+from sdar_agents.warmup import RECIPE_FILE
 from sdar_gym.prompts import PromptStyle, prompt_hash
 from sdar_gym.registration import SUITE, make, text_env
 from sdar_gym.tasks import Panel, load_panel, make_panel
@@ -82,7 +83,7 @@ class AgentChoice:
     @property
     def source(self) -> str:
         """Where the weights are."""
-        return self.options.agent if self.checkpoint is None else str(self.checkpoint.model_folder)
+        return self.config.model if self.checkpoint is None else str(self.checkpoint.model_folder)
 
     @property
     def style(self) -> PromptStyle:
@@ -107,7 +108,7 @@ def choose_agent(options: AgentOptions) -> AgentChoice:
     is_run = (folder / "checkpoints").is_dir() or (folder / "panel.json").is_file()
     if options.step is not None and not is_run:
         raise ValueError(f"--step chooses a checkpoint of a run, and {options.agent} is none")
-    known = read_config(folder) if is_run else replace(preset_config("quickstart", "grpo"), model=options.agent)
+    known = read_config(folder) if is_run else config_of_model(options.agent, options.env)
     env = options.env or known.env
     keeps_retriever = options.retriever in (None, known.retriever)
     is_own = is_run and env == known.env
@@ -129,6 +130,19 @@ def choose_agent(options: AgentOptions) -> AgentChoice:
     )
     checkpoint = open_checkpoint(folder, options.step) if is_run else None
     return AgentChoice(options, config, checkpoint, is_own and keeps_retriever)
+
+
+def config_of_model(model: str, env: str | None) -> TrainConfig:
+    """How a model that comes without a run is asked: a warmed-up one as the preset of its environment does.
+
+    Args:
+        env: Gymnasium id; None is the warmed-up model's own, else the quick start's.
+    """
+    home = {name: env_id for env_id, name in TINY_OF.items()}.get(model)
+    env_id = env or home or preset_config("quickstart", "grpo").env
+    is_warmed_up = model in BUNDLED or (Path(model).expanduser() / RECIPE_FILE).is_file()
+    preset = QUICKSTART_OF.get(env_id, "quickstart") if is_warmed_up else "quickstart"
+    return replace(preset_config(preset, "grpo"), model=model_of(model, env_id))
 
 
 def chosen_panel(choice: AgentChoice, panel: str | None, episodes: int | None) -> Panel:

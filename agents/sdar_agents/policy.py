@@ -18,7 +18,11 @@ from sdar_gym.errors import unknown
 
 Tuning = Literal["full", "lora"]
 TINY = "tiny"
-"""Name of the warmed-up model that ships with the package."""
+"""Name of the warmed-up model that ships with the package: of the household, or of the environment that is played."""
+TINY_OF = {"sdar_gym/WebShopMini-v0": "tiny_webshop"}
+"""Gymnasium id -> the warmed-up model of an environment that has one of its own."""
+BUNDLED = (TINY, *TINY_OF.values())
+"""Names of all models that ship with the package; their folders are called so."""
 
 
 class ModelError(ValueError):
@@ -50,7 +54,7 @@ def load_policy(
     """A causal language model and its tokenizer.
 
     Args:
-        model: `tiny` (the bundled one), a folder with transformers files, or a hub id.
+        model: A name of `BUNDLED`, a folder with transformers files, or a hub id.
         dtype: `auto` (the checkpoint's on GPU, float32 on CPU, where half precision is slower), or a torch name.
         tuning: Train all weights, or adapters only.
         seed: Of the adapters' first weights.
@@ -62,10 +66,10 @@ def load_policy(
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    source = str(bundled_tiny()) if model == TINY else model
+    source = str(bundled_tiny(model)) if model in BUNDLED else model
     # The same as sdpa but for packed rows, see `tree_attention`.
     attention = register_tree_attention() if device.startswith("cuda") else "sdpa"
-    looks_local = model != TINY and (source.startswith((".", "/", "~")) or Path(source).exists())
+    looks_local = model not in BUNDLED and (source.startswith((".", "/", "~")) or Path(source).exists())
     folder = Path(source).expanduser()
     # A folder of adapters names its base model; transformers loads both.
     if looks_local and not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
@@ -96,7 +100,7 @@ def load_tokenizer(model: str) -> ChatTokenizer:
     """
     from transformers import AutoTokenizer
 
-    source = bundled_tiny() if model == TINY else Path(model).expanduser()
+    source = model_folder(model)
     try:
         found = AutoTokenizer.from_pretrained(str(source) if source.is_dir() else model)
     except (OSError, KeyError, ValueError) as error:
@@ -104,16 +108,29 @@ def load_tokenizer(model: str) -> ChatTokenizer:
     return ChatTokenizer(found, source=model)
 
 
-def bundled_tiny() -> Path:
-    """Folder of the tiny model in the package.
+def model_of(model: str, env_id: str) -> str:
+    """The model that is meant for an environment: `tiny` is the environment's own where it has one."""
+    return TINY_OF.get(env_id, model) if model == TINY else model
+
+
+def bundled_tiny(name: str = TINY) -> Path:
+    """Folder of a tiny model in the package.
+
+    Args:
+        name: One of `BUNDLED`.
 
     Raises:
         ModelError: the package was built without it.
     """
-    folder = Path(__file__).parent / "models" / "tiny"
+    folder = Path(__file__).parent / "models" / name
     if not (folder / "config.json").is_file():
-        raise ModelError("the bundled tiny model is missing from this installation: run `sdar-gym warmup`")
+        raise ModelError(f"the bundled model {name!r} is missing from this installation: run `sdar-gym warmup`")
     return folder
+
+
+def model_folder(model: str) -> Path:
+    """Where a model would lie that is bundled or named by a folder; whether it is there is not asked."""
+    return bundled_tiny(model) if model in BUNDLED else Path(model).expanduser()
 
 
 def with_lora(model: Any, settings: LoraSettings, *, seed: int = 0) -> Any:

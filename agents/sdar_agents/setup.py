@@ -8,7 +8,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,7 +31,7 @@ from sdar_agents.learners.base import ActingLearner
 from sdar_agents.machine import missing_devices
 from sdar_agents.memory_plan import check_memory
 from sdar_agents.packing import check_packing, packed_forward
-from sdar_agents.policy import TINY, bundled_tiny, compute_dtype, initial_weights, load_policy
+from sdar_agents.policy import BUNDLED, compute_dtype, initial_weights, load_policy, model_folder, model_of
 from sdar_agents.rollout import RolloutSettings
 from sdar_agents.task_skills import TaskSkills
 from sdar_agents.teacher import PrivilegedContext
@@ -102,6 +102,7 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
         ConfigError: settings that cannot work, a run folder that holds another run or cannot be written.
         ModelError, SkillBankError, UnknownEnvError, ...: as the part says it.
     """
+    config = replace(config, model=model_of(config.model, config.env))
     check_names(config)
     folder = claim_folder(config, resume=resume)
     check_processes(config)
@@ -433,10 +434,10 @@ def resolve_style(name: str, model: str, env_id: str | None = None) -> PromptSty
     protocol = SUITE[env_id].prompt_style if env_id in SUITE else None
     if protocol is not None:
         return prompt_style(protocol)
-    file = (bundled_tiny() if model == TINY else Path(model).expanduser()) / STYLE_FILE
+    file = model_folder(model) / STYLE_FILE
     if file.is_file():
         return prompt_style(file.read_text(encoding="utf-8").strip())
-    return COMPACT if model == TINY else TAGGED
+    return COMPACT if model in BUNDLED else TAGGED
 
 
 def check_lengths(config: TrainConfig, model: Any, name: str) -> None:

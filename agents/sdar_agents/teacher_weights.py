@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sdar_agents.config import TEACHERS, ConfigError, TrainConfig
-from sdar_agents.policy import TINY, compute_dtype, frozen_copy, initial_weights, load_policy
+from sdar_agents.policy import BUNDLED, compute_dtype, frozen_copy, initial_weights, load_policy
 from sdar_agents.tokens import ChatTokenizer
 from sdar_gym.errors import unknown
 
@@ -40,7 +40,7 @@ def check_teacher(config: TrainConfig) -> None:
         ConfigError: the text suggests the nearest name.
     """
     name = config.teacher
-    if name in TEACHERS or name == TINY or "/" in name or Path(name).expanduser().is_dir():
+    if name in TEACHERS or name in BUNDLED or "/" in name or Path(name).expanduser().is_dir():
         return
     raise ConfigError(f"{unknown('teacher', name, TEACHERS)}; or the folder of a model with the same tokenizer")
 

@@ -1,7 +1,8 @@
-"""Warming up the tiny model: imitate a text-only explorer in many randomised households, with and without skills.
+"""Warming up a tiny model: imitate demonstrations in many randomised worlds, with their skills in the prompt or not.
 
 What comes out obeys a skill in its prompt and is unsure without one, because every demonstration with a skill is of a
-household of its own, whose habits no weights can know. That difference is what a self-teacher teaches.
+world of its own, whose habits no weights can know. That difference is what a self-teacher teaches. What the worlds are,
+and who demonstrates, is in `warmup_alfworld.py` and `warmup_webshop.py`.
 """
 
 from __future__ import annotations
@@ -12,86 +13,103 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-import numpy as np
-
-from sdar_agents.policy import TINY
-from sdar_agents.rollout import make_agent_env
 from sdar_agents.setup import STYLE_FILE
 from sdar_agents.tiny_model import Example, SupervisedSettings, TinyShape, build_model, supervise, train_tokenizer
 from sdar_agents.tokens import ChatTokenizer
-from sdar_gym.envs.alfworld.explorer import Explorer, read_task
-from sdar_gym.envs.alfworld.household import Household
-from sdar_gym.envs.alfworld.kitchen import PLACES
-from sdar_gym.prompts import COMPACT, Prompt, PromptStyle
-from sdar_gym.skill_text import SkillText
+from sdar_gym.prompts import PromptStyle
 
-ENV = "sdar_gym/ALFWorldMini-v0"
 RECIPE_FILE = "recipe.json"
-SKILLS = 3
-PHASES_FOUND = 0.8
+OnProgress = Callable[[str, int, int, float], None]
+"""Called with (phase, done, total, loss)."""
 
 
-@dataclass(frozen=True, slots=True)
-class WarmupRecipe:
-    """Everything that decides the warmed-up model.
+class Recipe(Protocol):
+    """Everything that decides a warmed-up model: a frozen dataclass, with what its world needs besides.
 
     Attributes:
-        demonstrations: Episodes of the explorer, each in a household of its own.
-        skill_share: Share of them whose prompt carries their household's skills, and which follow them.
-        lucky_share: Share of the others in which the explorer knows the household although the prompt does not tell.
-        random_moves: Share of moves to a random place; they are played, never imitated.
-        blunders: Share of turns before which something impossible is tried; played, never imitated.
-        seed: Of households, tasks, moves and initial weights.
+        demonstrations: Episodes, each in a random world.
+        seed: Of worlds, tasks, moves and initial weights.
         shape: Size of the model.
         training: How it imitates.
     """
 
-    demonstrations: int = 6000
-    skill_share: float = 0.5
-    lucky_share: float = 0.5
-    random_moves: float = 0.1
-    blunders: float = 0.04
-    seed: int = 0
-    shape: TinyShape = field(default_factory=TinyShape)
-    training: SupervisedSettings = field(default_factory=SupervisedSettings)
-
     @property
-    def content_hash(self) -> str:
-        """16 hex digits: recipes that differ in any number make different models."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def demonstrations(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def shape(self) -> TinyShape: ...
+    @property
+    def training(self) -> SupervisedSettings: ...
+
+
+R = TypeVar("R", bound=Recipe)
 
 
 @dataclass(frozen=True, slots=True)
 class DemonstratedTurn:
-    """A prompt as text, and the action that the explorer chose there."""
+    """A prompt as text, and the action that the demonstrator chose there."""
 
     message: str
     action: str
 
 
-def cache_folder(recipe: WarmupRecipe) -> Path:
+@dataclass(frozen=True, slots=True)
+class Warmup(Generic[R]):
+    """How the tiny model of an environment is made.
+
+    Attributes:
+        model: Its name, and that of its folder in the package.
+        env: Gymnasium id of the environment.
+        env_options: The settings with which it is played, as the command line writes them.
+        style: Of the prompts.
+        preset: That trains it.
+        recipe: The recipe of what ships.
+        demonstrate: Plays a recipe's demonstrations; each yields the turns that are to be imitated.
+    """
+
+    model: str
+    env: str
+    env_options: tuple[str, ...]
+    style: PromptStyle
+    preset: str
+    recipe: R
+    demonstrate: Callable[[R], Iterator[list[DemonstratedTurn]]]
+
+
+def content_hash(recipe: Recipe) -> str:
+    """16 hex digits: recipes that differ in any number make different models."""
+    text = json.dumps(_numbers(recipe), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _numbers(recipe: Recipe) -> dict[str, Any]:
+    return dataclasses.asdict(recipe)  # type: ignore[call-overload,no-any-return]
+
+
+def cache_folder(model: str, recipe: Recipe) -> Path:
     """Where a model of this recipe is kept: `$SDAR_GYM_CACHE` or `~/.cache/sdar-gym`."""
     root = os.environ.get("SDAR_GYM_CACHE") or Path.home() / ".cache" / "sdar-gym"
-    return Path(root) / f"{TINY}-{recipe.content_hash}"
+    return Path(root) / f"{model}-{content_hash(recipe)}"
 
 
-def is_built(folder: Path, recipe: WarmupRecipe) -> bool:
+def is_built(folder: Path, recipe: Recipe) -> bool:
     """Whether a folder holds the model of exactly this recipe."""
     file = folder / RECIPE_FILE
-    return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("content_hash") == recipe.content_hash
+    return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("content_hash") == content_hash(recipe)
 
 
 def warm_up(
-    recipe: WarmupRecipe,
+    warmup: Warmup[R],
+    recipe: R,
     folder: Path,
     *,
     device: str = "cpu",
-    on_progress: Callable[[str, int, int, float], None] = lambda *_: None,
+    on_progress: OnProgress = lambda *_: None,
 ) -> None:
     """Build the model of a recipe into a folder: a plain transformers folder with the recipe beside it.
 
@@ -102,20 +120,20 @@ def warm_up(
         on_progress: Called with (phase, done, total, loss).
     """
     turns: list[DemonstratedTurn] = []
-    for done, demonstration in enumerate(demonstrate(recipe)):
+    for done, demonstration in enumerate(warmup.demonstrate(recipe)):
         turns += demonstration
         on_progress("demonstrations", done + 1, recipe.demonstrations, 0.0)
-    imitate(turns, recipe, folder, device=device, on_progress=on_progress)
+    imitate(turns, recipe, folder, style=warmup.style, device=device, on_progress=on_progress)
 
 
 def imitate(
     turns: Sequence[DemonstratedTurn],
-    recipe: WarmupRecipe,
+    recipe: Recipe,
     folder: Path,
     *,
-    style: PromptStyle = COMPACT,
+    style: PromptStyle,
     device: str = "cpu",
-    on_progress: Callable[[str, int, int, float], None] = lambda *_: None,
+    on_progress: OnProgress = lambda *_: None,
 ) -> None:
     """Build a model that imitates demonstrated turns into a folder: tokenizer, shape and training by the recipe.
 
@@ -137,86 +155,18 @@ def imitate(
     _write(folder, model, tokenizer, recipe, style)
 
 
-def demonstrate(recipe: WarmupRecipe) -> Iterator[list[DemonstratedTurn]]:
-    """Play the demonstrations; each yields the turns that are to be imitated."""
-    generator = np.random.default_rng(recipe.seed)
-    for number in range(recipe.demonstrations):
-        # Household 0 and up are random ones; the true household is never among them.
-        seed = recipe.seed * 1_000_003 + number
-        with_skill = bool(generator.random() < recipe.skill_share)
-        yield _demonstration(recipe, seed, with_skill=with_skill, generator=generator)
-
-
-def _demonstration(
-    recipe: WarmupRecipe, seed: int, *, with_skill: bool, generator: np.random.Generator
-) -> list[DemonstratedTurn]:
-    household = Household.random(seed)
-    env = make_agent_env(ENV, COMPACT, household_seed=seed)
-    _, info = env.reset(seed=seed)
-    prompt: Prompt = info["prompt"]
-    skills = (
-        skill_text(household, task=prompt.task, task_type=info["task_type"], generator=generator) if with_skill else ""
-    )
-    # Without skills, the sweep is shuffled, so that the model stays undecided where to look; or the demonstrator is in
-    # luck: it knows, the prompt does not tell, and what follows a find is seen more often.
-    knows = with_skill or generator.random() < recipe.lucky_share
-    explorer = Explorer(household if knows else None, seed, sweep="shuffled", noise=recipe.random_moves)
-    explorer.begin(prompt.task, prompt.observation)
-    turns, done = [], False
-    while not done:
-        prompt = info["prompt"]
-        action = explorer.act(prompt.observation)
-        while not done and generator.random() < recipe.blunders:
-            # It changes nothing, so the explorer need not know; the model learns to go on after "Nothing happens."
-            _, _, terminated, truncated, info = env.step(_blunder(prompt, generator))
-            done = terminated or truncated
-        if done:
-            break
-        if not explorer.was_noise:
-            turns.append(DemonstratedTurn(info["prompt"].render(skills), action))
-        _, _, terminated, truncated, info = env.step(action)
-        done = terminated or truncated
-    return turns
-
-
-def _blunder(prompt: Prompt, generator: np.random.Generator) -> str:
-    """An action of the right form that cannot be done: taking the wanted thing, with a number that none has."""
-    thing = read_task(prompt.task).thing
-    place = str(generator.choice(PLACES))
-    return f"take {thing} {int(generator.integers(3, 5))} from {place}"
-
-
-def skill_text(household: Household, *, task: str, task_type: str, generator: np.random.Generator) -> str:
-    """Three skills as a retriever finds them: the thing's place, the task's phases, and one that is beside the point.
-
-    The order is drawn, and in one case in five the phases are missing: a real retriever is not always right, and the
-    model is to read what concerns its task.
-    """
-    skills = household.skills()
-    own = [skill for skill in skills if _is_about(skill, task)]
-    if generator.random() < PHASES_FOUND:
-        own += [skill for skill in skills if skill.task_type == task_type]
-    others = [skill for skill in skills if skill not in own]
-    shown = own + [others[int(generator.integers(len(others)))] for _ in range(SKILLS - len(own))]
-    return "\n".join(shown[int(position)].body for position in generator.permutation(len(shown)))
-
-
-def _is_about(skill: SkillText, task: str) -> bool:
-    return skill.id.startswith("where-the-") and any(word in task.rstrip(".").split() for word in skill.keywords)
-
-
 def _example(turn: DemonstratedTurn, tokenizer: ChatTokenizer) -> Example:
     return Example(tokenizer.prompt_ids(turn.message), (*tokenizer.text_ids(turn.action), tokenizer.eos_id))
 
 
-def _write(folder: Path, model: Any, tokenizer: ChatTokenizer, recipe: WarmupRecipe, style: PromptStyle) -> None:
+def _write(folder: Path, model: Any, tokenizer: ChatTokenizer, recipe: Recipe, style: PromptStyle) -> None:
     partial = folder.with_name(f".{folder.name}-partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     model.save_pretrained(partial)
     tokenizer.save(partial)
     (partial / STYLE_FILE).write_text(f"{style.name}\n", encoding="utf-8")
-    record = {"content_hash": recipe.content_hash, "recipe": dataclasses.asdict(recipe)}
+    record = {"content_hash": content_hash(recipe), "recipe": _numbers(recipe)}
     (partial / RECIPE_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

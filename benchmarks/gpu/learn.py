@@ -38,7 +38,8 @@ from sdar_agents.setup import env_options, resolve_device
 from sdar_agents.teacher import PrivilegedContext
 from sdar_agents.tiny_model import SupervisedSettings, TinyShape
 from sdar_agents.train import train
-from sdar_agents.warmup import DemonstratedTurn, WarmupRecipe, imitate, warm_up
+from sdar_agents.warmup import DemonstratedTurn, imitate, warm_up
+from sdar_agents.warmup_alfworld import ALFWORLD, ALFWorldRecipe
 from sdar_gym.prompts import TAGGED
 from sdar_skills.bank import load_bank
 from sdar_skills.retrievers import make_retriever
@@ -132,7 +133,7 @@ def _model(options: argparse.Namespace) -> Path:
 
 def _warm_up(options: argparse.Namespace, until: float) -> None:
     size, begin = SIZES[options.size], time.perf_counter()
-    recipe = WarmupRecipe(
+    recipe = ALFWorldRecipe(
         demonstrations=options.demonstrations or (6000 if options.env == "mini" else 3000),
         shape=size.shape,
         training=replace(size.training, epochs=options.epochs or size.training.epochs),
@@ -140,7 +141,7 @@ def _warm_up(options: argparse.Namespace, until: float) -> None:
     device = resolve_device(options.device)
     progress = _progress(until)
     if options.env == "mini":
-        warm_up(recipe, _model(options), device=device, on_progress=progress)
+        warm_up(ALFWORLD, recipe, _model(options), device=device, on_progress=progress)
     else:
         turns = oracle_turns(options, recipe)
         imitate(turns, recipe, _model(options), style=TAGGED, device=device, on_progress=progress)
@@ -165,7 +166,7 @@ def _progress(until: float) -> Callable[[str, int, int, float], None]:
     return show
 
 
-def oracle_turns(options: argparse.Namespace, recipe: WarmupRecipe) -> list[DemonstratedTurn]:
+def oracle_turns(options: argparse.Namespace, recipe: ALFWorldRecipe) -> list[DemonstratedTurn]:
     """The oracle's turns of training games, with retrieved skills in the prompt in a share of them."""
     env_id = ENVS[options.env]
     env = make_agent_env(env_id, TAGGED, **env_options(env_id, options.data))

@@ -23,7 +23,8 @@ from sdar_agents.run_log import read_metrics
 from sdar_agents.setup import make_context, set_up
 from sdar_agents.tiny_model import SupervisedSettings, TinyShape
 from sdar_agents.train import train
-from sdar_agents.warmup import WarmupRecipe, demonstrate, is_built, skill_text, warm_up
+from sdar_agents.warmup import content_hash, is_built, warm_up
+from sdar_agents.warmup_alfworld import ALFWORLD, ALFWorldRecipe, demonstrate, skill_text
 from sdar_gym.envs.alfworld.household import HOUSEHOLD, Household
 from sdar_gym.prompts import COMPACT
 from sdar_gym.registration import make, text_env
@@ -33,13 +34,13 @@ from sdar_skills.bank import load_bank
 MINI = "sdar_gym/ALFWorldMini-v0"
 
 
-def small_recipe() -> WarmupRecipe:
+def small_recipe() -> ALFWorldRecipe:
     shape = TinyShape(hidden=16, layers=1, heads=1, kv_heads=1, head_size=16, feed_forward=32, vocabulary=400)
-    return WarmupRecipe(demonstrations=6, shape=shape, training=SupervisedSettings(epochs=1))
+    return ALFWorldRecipe(demonstrations=6, shape=shape, training=SupervisedSettings(epochs=1))
 
 
 def test_the_bundled_model_is_of_the_recipe_in_the_code() -> None:
-    assert is_built(bundled_tiny(), WarmupRecipe())
+    assert is_built(bundled_tiny(), ALFWorldRecipe())
 
 
 def test_the_bundled_model_is_under_two_megabytes() -> None:
@@ -54,15 +55,15 @@ def test_any_text_survives_the_tokenizer(text: str) -> None:
 
 def test_a_recipe_builds_the_same_model_twice(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        warm_up(small_recipe(), tmp_path / name)
+        warm_up(ALFWORLD, small_recipe(), tmp_path / name)
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert (tmp_path / "one/tokenizer.json").read_bytes() == (tmp_path / "two/tokenizer.json").read_bytes()
 
 
 def test_another_number_in_the_recipe_is_another_hash() -> None:
-    assert small_recipe().content_hash == small_recipe().content_hash
-    assert replace(small_recipe(), seed=1).content_hash != small_recipe().content_hash
+    assert content_hash(small_recipe()) == content_hash(small_recipe())
+    assert content_hash(replace(small_recipe(), seed=1)) != content_hash(small_recipe())
 
 
 def test_no_demonstration_is_of_the_true_household() -> None:
@@ -196,4 +197,4 @@ def test_the_teacher_sees_skills_of_the_goals_category_in_the_mini_shop(retrieve
 def test_the_model_folder_says_how_it_wants_to_be_asked() -> None:
     assert (bundled_tiny() / "prompt_style.txt").read_text(encoding="utf-8").strip() == "compact"
     recipe = json.loads((bundled_tiny() / "recipe.json").read_text(encoding="utf-8"))
-    assert recipe["content_hash"] == WarmupRecipe().content_hash
+    assert recipe["content_hash"] == content_hash(ALFWORLD.recipe)

@@ -306,10 +306,10 @@ def model_folders(source: str) -> tuple[str, Path | None]:
     """What the engine loads: a model with full weights, and the adapters on top where `source` holds such."""
     import json
 
-    from sdar_agents.policy import TINY, bundled_tiny
+    from sdar_agents.policy import BUNDLED, bundled_tiny
 
-    if source == TINY:
-        return str(bundled_tiny()), None
+    if source in BUNDLED:
+        return str(bundled_tiny(source)), None
     folder = Path(source).expanduser()
     file = folder / "adapter_config.json"
     if not file.is_file():

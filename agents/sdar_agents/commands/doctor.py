@@ -65,8 +65,10 @@ def _examine(config: TrainConfig, machine: Machine, world: int, console: Console
     """Print plan and estimate, fill the report; what does not fit, or None."""
     from sdar_agents.machine import device_memory
     from sdar_agents.memory_plan import external_teacher, model_shape, plan_memory, too_large
+    from sdar_agents.policy import model_of
     from sdar_agents.setup import check_names, resolve_device
 
+    config = dataclasses.replace(config, model=model_of(config.model, config.env))
     check_names(config)
     if machine.gpus and world > len(machine.gpus) and "LOCAL_WORLD_SIZE" not in os.environ:
         console.print(f"\nplanned for {world} GPUs; this machine has {len(machine.gpus)}", highlight=False)

@@ -27,9 +27,10 @@ class EvalOptions:
     """Play a frozen panel, each task once, and report success with its interval."""
 
     env: str | None = None
-    """Gymnasium id; by default the environment of the run, else sdar_gym/ALFWorldMini-v0."""
+    """Gymnasium id; by default that of the run or of the bundled model, else sdar_gym/ALFWorldMini-v0."""
     agent: str = "oracle"
-    """oracle, random, human, a run folder, a model folder, tiny, a hub id, or openai:MODEL at an endpoint."""
+    """oracle, random, human, a run folder, a model folder, tiny (the environment's own), a hub id, or
+    openai:MODEL at an endpoint."""
     backend: str = "hf"
     """Engine of a model: hf (in this process), vllm, or vllm_server (which then serves that model)."""
     backend_options: tuple[str, ...] = ()

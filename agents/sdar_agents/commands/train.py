@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from sdar_agents.config import PRESETS, TrainConfig, preset_config, read_config
+from sdar_agents.config import PRESETS, QUICKSTART_OF, TrainConfig, preset_config, read_config
 from sdar_agents.learners import learner_names
 from sdar_agents.options import check_spelling, option_names, parse
 
@@ -60,6 +60,7 @@ def parse_train(
     first.add_argument("--config")
     first.add_argument("--resume", action="store_true")
     first.add_argument("--run")
+    first.add_argument("--env")
     own, _ = first.parse_known_args(list(arguments))
     rest = _without_own(arguments)
     default = _default(own)
@@ -76,7 +77,8 @@ def _default(own: argparse.Namespace) -> TrainConfig:
     if own.resume and own.learner is None and own.preset is None:
         folder = Path(own.run or "runs/train")
         return dataclasses.replace(read_config(folder), run=str(folder))
-    return preset_config(own.preset or "quickstart", own.learner or "sdar")
+    # A small environment with a tiny model of its own is played in the settings that this was made for.
+    return preset_config(own.preset or QUICKSTART_OF.get(own.env, "quickstart"), own.learner or "sdar")
 
 
 def _without_own(arguments: Sequence[str]) -> list[str]:
@@ -98,7 +100,7 @@ def _with_learner(learner: type[Any]) -> type[Any]:
     text = (
         f"{TrainConfig.__doc__}\n\n"
         f"--learner NAME: {', '.join(learner_names())} (default sdar; its options are shown below)\n"
-        f"--preset NAME: {', '.join(PRESETS)} (default quickstart)\n"
+        f"--preset NAME: {', '.join(PRESETS)} (default quickstart, of --env where there is one)\n"
         "--config FILE: start from the config.json of a run\n"
         "--resume: continue the run in --run from its newest checkpoint"
     )

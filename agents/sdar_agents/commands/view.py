@@ -120,12 +120,12 @@ def _decoder(model: str | None, header: EpisodeHeader) -> Decode | None:
     """What says the text of a token; None, with a note, where its tokenizer cannot be had."""
     from transformers import AutoTokenizer
 
-    from sdar_agents.policy import TINY, bundled_tiny
+    from sdar_agents.policy import BUNDLED, bundled_tiny
 
     if model is None:
         return None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(bundled_tiny()) if model == TINY else model)
+        tokenizer = AutoTokenizer.from_pretrained(str(bundled_tiny(model)) if model in BUNDLED else model)
     except (OSError, ValueError, KeyError):
         print(f"no tokenizer in {model}: tokens of {header.agent} are shown by number (--tokenizer names another)")
         return None

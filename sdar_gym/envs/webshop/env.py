@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -22,6 +22,7 @@ from sdar_gym.envs.webshop.pages import OBSERVATION_MODES, ObservationMode
 from sdar_gym.envs.webshop.reward import Reward, reward
 from sdar_gym.envs.webshop.session import State
 from sdar_gym.envs.webshop.shop import Shop, open_shop
+from sdar_gym.envs.webshop.short_pages import meant, places_of, short_text
 from sdar_gym.errors import unknown
 from sdar_gym.text_env import TextEnv, TurnInfo, UnknownTaskError
 
@@ -67,9 +68,11 @@ class ShopEnv(TextEnv):
         holdout: What training leaves out: the goals of the other splits, or also their "products".
         reward: What a purchase is rewarded by: its "score", or 1 for "success" and 0 for anything less.
         nouns: How nouns in titles are found: "light", or "spacy" for the original's model, which has to be installed.
+        results: How many products a search shows at most; None for the original's fifty, ten a page. For small models:
+            pages get shorter, and what is searched for has to be right.
 
     Raises:
-        ValueError: an unknown setting.
+        ValueError: an unknown setting, or one out of its range.
         UnknownTaskError: there is no such split, or no goal in it.
     """
 
@@ -87,6 +90,7 @@ class ShopEnv(TextEnv):
         holdout: Holdout = "goals",
         reward: RewardName = "score",
         nouns: NounTaggerName = "light",
+        results: int | None = None,
     ) -> None:
         super().__init__()
         _require("kind of goals", goals, GOAL_KINDS)
@@ -94,6 +98,8 @@ class ShopEnv(TextEnv):
         _require("holdout", holdout, HOLDOUTS)
         _require("reward", reward, REWARDS)
         _require("noun tagger", nouns, NOUN_TAGGERS)
+        if results is not None and not 1 <= results <= session.RESULTS_A_SEARCH:
+            raise ValueError(f"results is {results}; a search shows from 1 to {session.RESULTS_A_SEARCH} products")
         self.shop = shop
         self.goals = shop.goals(goals)
         self.observation_mode = observation_mode
@@ -101,6 +107,7 @@ class ShopEnv(TextEnv):
         self.show_attributes = show_attributes
         self.reward_name = reward
         self.nouns: NounTaggerName = nouns
+        self.results = results
         self._tag = _noun_tagger(nouns)
         self._places = self.goals.places(holdout)
         there = tuple(name for name in SPLITS if self._places[name])
@@ -125,9 +132,11 @@ class ShopEnv(TextEnv):
             raise TypeError(f"an action is a string such as 'click[buy now]', not {type(action).__name__}")
         if self._task is None or self._bought is not None:
             raise ResetNeeded("the episode is over, or none was started; call reset() before step()")
+        if self.observation_mode == "short":
+            action = meant(self.shop, self._state, action)
         state = session.act(self.shop, self._state, action, seed=self._task, with_attributes=self.show_attributes)
         if state is not None:
-            self._go_to(state)
+            self._go_to(state if self.results is None else replace(state, found=state.found[: self.results]))
         is_over = self._bought is not None
         return self._observe(), self._rewarded() if is_over else 0.0, is_over, False, self._info(state is not None)
 
@@ -139,7 +148,14 @@ class ShopEnv(TextEnv):
     def oracle(self) -> str | None:
         """The next action towards a best purchase for the goal; it reads the hidden goal. See `oracle.next_action`."""
         self._require_episode()
-        return next_action(self.shop, self._goal, self._state, self._tag, with_attributes=self.show_attributes)
+        return next_action(
+            self.shop,
+            self._goal,
+            self._state,
+            self._tag,
+            with_attributes=self.show_attributes,
+            results=self.results or session.RESULTS_A_PAGE,
+        )
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self._require_episode(), self._state)
@@ -192,6 +208,8 @@ class ShopEnv(TextEnv):
         from sdar_gym.envs.webshop.behaviour import digest, rules_hash
 
         rules = rules_hash(self.nouns)
+        if self.results is not None:
+            rules = digest([rules, self.results])
         return digest([rules, self.shop.content, self.goals.hash]) if self.is_generated else rules
 
     def task_digest(self, task_id: str) -> str | None:
@@ -225,6 +243,9 @@ class ShopEnv(TextEnv):
     def _observe(self) -> str:
         if self.observation_mode == "html":
             return self.page
+        if self.observation_mode == "short":
+            score = None if self._bought is None else self._bought.total
+            return short_text(self.shop, self._state, reward=score)
         shown = pages.pieces(
             self.shop,
             self._state,
@@ -246,6 +267,9 @@ class ShopEnv(TextEnv):
 
     def _info(self, is_valid: bool) -> dict[str, Any]:
         targets = session.clickable(self.shop, self._state, with_attributes=self.show_attributes)
+        if self.observation_mode == "short":
+            places = places_of(self.shop, self._state)
+            targets = {places.get(text, text): target for text, target in targets.items()}
         score = 0.0 if self._bought is None else self._bought.total
         info: TurnInfo = {
             "task_id": self._require_episode(),
@@ -295,6 +319,7 @@ class WebShopEnv(ShopEnv):
         holdout: Holdout = "goals",
         reward: RewardName = "score",
         nouns: NounTaggerName = "light",
+        results: int | None = None,
     ) -> None:
         super().__init__(
             open_shop(find_files(data), cache, products=products),
@@ -306,6 +331,7 @@ class WebShopEnv(ShopEnv):
             holdout,
             reward,
             nouns,
+            results,
         )
 
 

@@ -19,7 +19,10 @@ _HASH_DIGITS = 16
 
 
 def mini_shop(
-    seed: int = 0, products: int = PRODUCTS, cache: str | Path | None = None, merchant_seed: int | None = None
+    seed: int = 0,
+    products: int = PRODUCTS,
+    cache: str | Path | None = None,
+    merchant_seed: int | None = None,
 ) -> Shop:
     """The generated shop of a seed, shared by every environment of this process.
 
@@ -79,6 +82,7 @@ class WebShopMiniEnv(ShopEnv):
         holdout: Holdout = "goals",
         reward: RewardName = "score",
         nouns: NounTaggerName = "light",
+        results: int | None = None,
     ) -> None:
         super().__init__(
             mini_shop(catalogue_seed, products, cache, merchant_seed),
@@ -90,5 +94,6 @@ class WebShopMiniEnv(ShopEnv):
             holdout,
             reward,
             nouns,
+            results,
         )
         self.merchant = _merchant(merchant_seed)

@@ -35,26 +35,38 @@ class Purchase:
     score: float
 
 
-def next_action(shop: Shop, goal: Goal, state: State, nouns: NounTagger, *, with_attributes: bool) -> str | None:
+def next_action(
+    shop: Shop,
+    goal: Goal,
+    state: State,
+    nouns: NounTagger,
+    *,
+    with_attributes: bool,
+    results: int = RESULTS_A_PAGE,
+) -> str | None:
     """The next action of a customer who makes the best purchase; None after a purchase.
 
     On another product's page, or after a search that did not find it, they search again.
+
+    Args:
+        with_attributes: Whether products have a page of attributes.
+        results: Among how many of a search's best they look at most; a page by default.
     """
     if state.kind == "done":
         return None
     best = best_purchase(shop, _Key(goal, nouns))
     targets = session.clickable(shop, state, with_attributes=with_attributes)
     if state.kind == "results":
-        return _on_results(shop, best, state, targets)
+        return _on_results(shop, best, state, targets, results)
     if state.kind == "item" and state.product == best.product:
         missing = [name for name, value in best.options.items() if state.options.get(name) != value]
         return f"click[{best.options[missing[0]]}]" if missing else f"click[{session.BUY.lower()}]"
     if state.kind == "details" and state.product == best.product:
         return f"click[{session.PREVIOUS.lower()}]"
-    return f"search[{query_for(shop, best.product)}]"
+    return f"search[{query_for(shop, best.product, results)}]"
 
 
-def _on_results(shop: Shop, best: Purchase, state: State, targets: Mapping[str, session.Target]) -> str:
+def _on_results(shop: Shop, best: Purchase, state: State, targets: Mapping[str, session.Target], results: int) -> str:
     text = shop.product(best.product).asin.lower()
     if targets.get(text) == ("product", str(best.product)):
         return f"click[{text}]"
@@ -62,7 +74,7 @@ def _on_results(shop: Shop, best: Purchase, state: State, targets: Mapping[str, 
         page = state.found.index(best.product) // RESULTS_A_PAGE + 1
         button = session.NEXT if page > state.page else session.PREVIOUS
         return f"click[{button.lower()}]"
-    return f"search[{query_for(shop, best.product)}]"
+    return f"search[{query_for(shop, best.product, results)}]"
 
 
 class _Key:
@@ -154,20 +166,20 @@ def selectable(product: Product) -> dict[str, list[str]]:
     }
 
 
-def query_for(shop: Shop, number: int) -> str:
-    """What to search for to find a product early: of its title and other words what ranks it best."""
-    return _query_for(shop, number)
+def query_for(shop: Shop, number: int, results: int = RESULTS_A_PAGE) -> str:
+    """What to search for to find a product among so many: of its title and other words what ranks it best."""
+    return _query_for(shop, number, results)
 
 
 @lru_cache(maxsize=4096)
-def _query_for(shop: Shop, number: int) -> str:
+def _query_for(shop: Shop, number: int, results: int) -> str:
     product = shop.product(number)
     title = " ".join(product.title.lower().translate(_UNSAYABLE).split())
     words = " ".join(product.search_text.translate(_UNSAYABLE).split()[:200])
     ranked: list[tuple[int, str]] = []
     for query in (title, f"{title} {product.query}", words, f"<q> {product.query}", f"<c> {product.category}"):
         found = _found(shop, query)
-        if number in found[:RESULTS_A_PAGE]:
+        if number in found[:results]:
             return query
         if number in found:
             ranked.append((found.index(number), query))

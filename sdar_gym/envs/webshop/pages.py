@@ -11,8 +11,8 @@ from sdar_gym.envs.webshop.product import Product
 from sdar_gym.envs.webshop.session import State
 from sdar_gym.envs.webshop.shop import Shop
 
-ObservationMode = Literal["text", "text_rich", "html"]
-OBSERVATION_MODES: tuple[ObservationMode, ...] = ("text", "text_rich", "html")
+ObservationMode = Literal["text", "text_rich", "html", "short"]
+OBSERVATION_MODES: tuple[ObservationMode, ...] = ("text", "text_rich", "html", "short")
 SEPARATOR = " [SEP] "
 _ASCII_SPACES = " \n\t\f\r"
 _STARS = 5
@@ -157,6 +157,11 @@ def _item(shop: Shop, state: State, instruction: str | None, with_attributes: bo
 def _details(product: Product, details: str, instruction: str | None) -> Iterator[Piece]:
     yield from _head(instruction)
     yield _button(session.PREVIOUS)
+    yield from details_pieces(product, details)
+
+
+def details_pieces(product: Product, details: str) -> Iterator[Piece]:
+    """What a page below a product's tells, without its buttons."""
     match details:
         case "Description":
             yield Piece(product.description)

@@ -32,9 +32,9 @@ def write_skill_bank(merchant: Merchant, folder: str | Path) -> list[Path]:
 
 
 def own_skills(env: TextEnv) -> tuple[str, ...]:
-    """Of the skills of the goal's category those that the running task needs: its brands, its sizes.
+    """Of the skills of the goal's category those that the running task needs: of its brands, of its sizes.
 
-    The brands' where the goal wants what one of them promises, the sizes' where it names one.
+    A brand's where the goal wants what it promises, the sizes' where it names one.
 
     Raises:
         TypeError: another environment than the small shop.
@@ -42,8 +42,8 @@ def own_skills(env: TextEnv) -> tuple[str, ...]:
     if not isinstance(env, WebShopMiniEnv):
         raise TypeError(f"{type(env).__name__} is not the small shop, whose tasks have skills of their own")
     goal = env.goal
-    promised = {env.merchant.promises[brand] for brand in BRANDS[goal.category]}
-    brands = (f"{goal.category}-brands",) if promised.intersection(goal.attributes) else ()
+    promised = [env.merchant.promises[brand] for brand in BRANDS[goal.category]]
+    brands = [brand_skill_id(goal.category, promise) for promise in promised if promise in goal.attributes]
     return (*brands, *((f"{goal.category}-sizes",) if _names_size(goal) else ()))
 
 
@@ -63,7 +63,7 @@ def skills(merchant: Merchant) -> list[SkillText]:
 def _category_skills(merchant: Merchant, category: str) -> list[SkillText]:
     kinds = [kind for kind in KINDS if kind.category == category]
     return [
-        _brands_skill(merchant.promises, category, kinds),
+        *(_brand_skill(merchant.promises[brand], brand, category, kinds) for brand in BRANDS[category]),
         _pages_skill(merchant, category, kinds),
         _materials_skill(merchant, category, kinds),
         _names_skill(category, kinds),
@@ -71,19 +71,20 @@ def _category_skills(merchant: Merchant, category: str) -> list[SkillText]:
     ]
 
 
-def _brands_skill(promises: Mapping[str, str], category: str, kinds: Sequence[Kind]) -> SkillText:
-    told = ", ".join(f"{brand}: {promises[brand]}" for brand in BRANDS[category])
-    brand = BRANDS[category][0]
-    example = f"{kinds[0].query} {promises[brand]}", f"{kinds[0].query} {brand.lower()}"
+def brand_skill_id(category: str, promise: str) -> str:
+    """The skill that tells which brand of a category keeps a promise."""
+    return f"{category}-brand-of-{promise.replace(' ', '-')}"
+
+
+def _brand_skill(promise: str, brand: str, category: str, kinds: Sequence[Kind]) -> SkillText:
     return SkillText(
-        id=f"{category}-brands",
+        id=brand_skill_id(category, promise),
         task_type=category,
-        title=f"What the brands of {category} promise",
-        description=f"Use when the goal wants {_or(promises[brand] for brand in BRANDS[category])} of "
-        f"{_or(kind.query for kind in kinds)}.",
-        body=f"All products of a brand keep its promise. {told}. No search finds the promise, but titles name the "
-        f"brand: instead of `search[{example[0]}]` send `search[{example[1]}]`.",
-        keywords=tuple(promises[brand] for brand in BRANDS[category]),
+        title=f"Which brand of {category} is {promise}",
+        description=f"Use when the goal wants {promise} {_or(kind.query for kind in kinds)}.",
+        body=f"For {promise} things search the brand {brand}, as in `search[{kinds[0].query} {brand.lower()}]`: titles "
+        f"name the brand, no search finds the promise, and all products of {brand} keep it.",
+        keywords=(promise,),
     )
 
 
