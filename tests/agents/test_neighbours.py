@@ -13,7 +13,6 @@ import torch
 from rich.console import Console
 from torch.testing import assert_close
 
-from sdar_agents import credit
 from sdar_agents.batch import TurnBatch, View, collate
 from sdar_agents.config import ConfigError, TrainConfig
 from sdar_agents.episode_file import read_episodes
@@ -32,6 +31,7 @@ from sdar_agents.learners import (
     Learner,
     Skill0,
     TokenScores,
+    credit,
 )
 from sdar_agents.learners.adapting import CERTAIN, Adaptation, telling_tokens
 from sdar_agents.learners.base import ActingLearner
@@ -302,6 +302,14 @@ def test_ucob_s_loss_of_a_winner_s_copy_by_hand() -> None:
     assert_close(found.token_loss[:2, 0].double(), torch.tensor([0.5, -0.5], dtype=torch.float64))
 
 
+def test_ucob_with_weight_0_teaches_no_copies() -> None:
+    # A copy without a gradient would still count in the mean over tokens, and shrink GRPO's by a third here.
+    batch = branches()
+    ready, plain = UCOB(rl=PLAIN, weight=0.0).prepare(batch, 0), PLAIN.prepare(batch, 0)
+    assert len(ready) == len(plain) == 2
+    assert torch.equal(ready.advantages, plain.advantages)
+
+
 # ---- what all keep ----------------------------------------------------------------------------------------
 
 SHARING = [AgentOPSD(rl=PLAIN), GRSD(rl=PLAIN), BCSD(rl=PLAIN, weight=1.0)]
@@ -399,6 +407,15 @@ def test_the_cap_holds_where_the_policy_is_nearly_certain() -> None:
         found, gradient = run(learner, ready, batch.old_logprobs, teacher)
         assert_close(gradient, tokens(-expected * 0.5, -weight * 0.5))
         assert_close(found.token_metrics["distill_weight"].double(), tokens(expected, weight))
+
+
+def test_the_cap_holds_for_what_pushes_away_too() -> None:
+    # Credits are +1 and -1, the weight .2, the cap .05.
+    learner = CRAFT(sdar=SDAR(rl=PLAIN, weight=0.2, adapt=Adaptation(cap=0.05)))
+    certain = replace(two_episodes(LIKED_THEN_NOT), old_entropy=torch.zeros(4, 1, dtype=torch.float64))
+    ready = learner.prepare(certain, 0)
+    found, _ = run(learner, ready, ready.old_logprobs, TokenScores(ready.teacher_logprobs))  # type: ignore[arg-type]
+    assert_close(found.token_metrics["distill_weight"].double().reshape(2, 2), 0.1 * A)
 
 
 @pytest.mark.parametrize("options", [{"keep": 0.0}, {"keep": 1.5}, {"cap": -1.0}])

@@ -48,8 +48,8 @@ class Adaptation:
 
     - `keep`: only this share of the step's tokens teaches, those of the highest h + d - h d, h being the policy's
       entropy and d = |T - O|, each ranged from 0 to 1 over the step. Source: TIP (2604.14084); its d is a divergence.
-    - `cap`: w, with all that multiplies it, is at most this on tokens of which the policy is nearly certain: entropy
-      below that of (0.9, 0.1), so that the likeliest token has more than 0.9. Source: the Extrapolation Cliff
+    - `cap`: w, with all that multiplies it, is in size at most this on tokens of which the policy is nearly certain:
+      entropy below that of (0.9, 0.1), so that the likeliest token has more than 0.9. Source: the Extrapolation Cliff
       (2605.08737), where too large weights there destroy the format; its closed form of the cap is not public.
 
     Running values keep `memory` of what they were at each step; they are signals, saved in checkpoints.
@@ -137,7 +137,7 @@ class Adaptation:
         if self.cap == 0.0:
             return factor
         entropy = required(batch.old_entropy, "the policy's entropy at the start of the step", "a capped weight")
-        return torch.where(entropy < CERTAIN, factor.clamp(max=self.cap), factor)
+        return torch.where(entropy < CERTAIN, factor.clamp(min=-self.cap, max=self.cap), factor)
 
     def weight_now(self, signals: Mapping[str, float], weight: float) -> float:
         """The weight before schedules and trust."""

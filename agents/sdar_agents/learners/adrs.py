@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from sdar_agents.batch import TurnBatch
-from sdar_agents.credit import start_gap, step_moments, turn_mean
 from sdar_agents.learners.base import LossOutput, Needs, TokenScores
+from sdar_agents.learners.credit import start_gap, step_moments, turn_mean
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.inputs import check_range, required
 from sdar_agents.learners.shaping import shaped_loss

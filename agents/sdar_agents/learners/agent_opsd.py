@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from sdar_agents.batch import TurnBatch
-from sdar_agents.credit import bounded, carried, group_success, standardised_within, start_gap, turn_sum
 from sdar_agents.learners.base import LossOutput, Needs, TokenScores
+from sdar_agents.learners.credit import bounded, carried, group_success, standardised_within, start_gap, turn_sum
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.inputs import check_range
 from sdar_agents.learners.shaping import shaped_loss

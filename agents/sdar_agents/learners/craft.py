@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from sdar_agents.batch import TurnBatch
-from sdar_agents.credit import start_gap, turn_mean
 from sdar_agents.learners.base import LossOutput, Needs, TokenScores
+from sdar_agents.learners.credit import start_gap, turn_mean
 from sdar_agents.learners.inputs import check_range
 from sdar_agents.learners.sdar import SDAR
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from sdar_agents.batch import TurnBatch
-from sdar_agents.credit import group_success, mean_within, start_gap, turn_mean
 from sdar_agents.learners.base import LossOutput, Needs, TokenScores
+from sdar_agents.learners.credit import group_success, mean_within, start_gap, turn_mean
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.inputs import check_range
 from sdar_agents.learners.shaping import shaped_loss

@@ -71,7 +71,8 @@ class UCOB:
         batch = self.rl.prepare(batch, step)
         found = self._taught(batch)
         plain = torch.zeros(batch.response_ids.shape)
-        if not found:
+        # Copies count in the mean over tokens, so with weight 0 there must be none.
+        if not found or self.weight == 0:
             return replace(batch, distill_weight=plain)
         index = torch.tensor(list(found))
         other, own = _prompts(batch, index)
