@@ -41,7 +41,7 @@ def is_ci() -> bool:
 
 try:
     from selenium import webdriver
-    from selenium.common.exceptions import StaleElementReferenceException
+    from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
     from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
@@ -173,6 +173,11 @@ def is_gone(element: WebElement) -> bool:
     try:
         element.is_enabled()
     except StaleElementReferenceException:
+        return True
+    except WebDriverException as error:
+        # What the driver says where the page changes between its own two looks.
+        if "does not belong to the document" not in str(error):
+            raise
         return True
     return False
 
