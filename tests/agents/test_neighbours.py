@@ -88,9 +88,22 @@ def test_agent_opsd_by_hand() -> None:
     assert_close(found, A * torch.tensor([[1.1, 0.9], [0.9, 1.1]], dtype=torch.float64))
 
 
-def test_agent_opsd_forgets_what_lies_back() -> None:
-    # Memory 1/2: c = .4, .2 + .3 = .5; still rising, but less: -1 for the second turn. Memory 0: c = .4, .3 falls.
-    # With memory 1 the belief goes from s(.4) by .3 to s(.7): in logits .4 and .3.
+def test_agent_opsd_compares_each_belief_with_the_one_before() -> None:
+    # B = s(0), s(.2), s(.35): it rises by .050, then by .037, so the second turn did less; from B_0 it would be .087.
+    found = shaped(AgentOPSD(rl=PLAIN, memory=1.0), two_episodes([[0.2, 0.15], [0.2, 0.15]]))
+    assert_close(found, A * torch.tensor([[1.1, 0.9], [0.9, 1.1]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("memory", "first_did_more"), [(1.0, False), (0.0, True)])
+def test_agent_opsd_remembers_as_much_as_its_setting_says(memory: float, first_did_more: bool) -> None:
+    # With all of it c = .3, .65: rises of .074 and .083. With none c = .3, .35: .074 and .012.
+    found = shaped(AgentOPSD(rl=PLAIN, memory=memory), two_episodes([[0.3, 0.35], [0.3, 0.35]]))
+    more, less = (1.1, 0.9) if first_did_more else (0.9, 1.1)
+    assert_close(found, A * torch.tensor([[more, less], [less, more]], dtype=torch.float64))
+
+
+def test_evidence_fades_from_turn_to_turn() -> None:
+    # Memory 1/2: c = .4, .2 + .3 = .5.
     batch = two_episodes([[0.4, 0.3], [0.4, 0.3]])
     now, before = credit.carried(credit.turn_sum(credit.start_gap(batch, "x"), batch), batch, keep=0.5)
     assert_close(now.reshape(2, 2)[0], torch.tensor([0.4, 0.5], dtype=torch.float64))
@@ -141,6 +154,15 @@ def test_adrs_follows_a_teacher_as_far_as_that_paid() -> None:
     reward = (said - said.mean()) / said.std(correction=0)
     expected = A + (0.1 * torch.tensor(gates, dtype=torch.float64) * reward).reshape(2, 2)
     assert_close(shaped(ADRS(rl=PLAIN, weight=0.1), alike), expected)
+
+
+def test_adrs_believes_turns_at_one_observation_before_the_group() -> None:
+    # At the first observation the liked turn won and the other lost: V = 1. The second turns stand alone, and in the
+    # group liked turns returned as much as the others: V = 0. T = -.7, -1.3, -1.3, -.7, so r = 1, -1, -1, 1.
+    batch = replace(two_episodes([[0.3, -0.3], [-0.3, 0.3]]), state=torch.tensor([1, 2, 1, 3]))
+    gate = 1.0 / (1.0 + math.exp(-2.0))
+    expected = A + 0.1 * torch.tensor([[gate, -0.5], [-gate, 0.5]], dtype=torch.float64)
+    assert_close(shaped(ADRS(rl=PLAIN, weight=0.1), batch), expected)
 
 
 def test_atod_by_hand() -> None:
@@ -261,6 +283,24 @@ def test_ucob_teaches_the_branch_that_lost_what_the_other_did() -> None:
     # Difference 1, unit .2: cut at 2.
     assert ready.distill_weight is not None
     assert ready.distill_weight.tolist() == [[0.0, 0.0], [0.0, 0.0], [2.0, 2.0]]
+
+
+def test_ucob_counts_two_losers_at_most() -> None:
+    skilled = episode(turn((9, 1), (2, 4), reward=1.0))
+    batch = collate([skilled, *[episode(turn((1,), (2, 3)))] * 3], pad_id=0)
+    ids, mask = torch.ones(4, 1, dtype=torch.int64), torch.ones(4, 1, dtype=torch.bool)
+    batch = replace(
+        batch,
+        skills_shown=torch.tensor([True, False, False, False]),
+        state=torch.full((4,), 3),
+        views={"bare": View(ids, mask, torch.zeros(4, 2))},
+        teacher_prompt_ids=ids,
+        teacher_prompt_mask=mask,
+    )
+    weight = UCOB(rl=PLAIN).prepare(batch, 0).distill_weight
+    assert weight is not None
+    # Each is 1 behind, five units, and counts 2.
+    assert weight[4].tolist() == [4.0, 4.0]
 
 
 def test_ucob_goes_the_other_way_where_skills_lost() -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sdar_agents.commands.report_output import write_report
 from sdar_agents.commands.retriever_arguments import named_retrievers, settings_by_retriever
 from sdar_agents.options import parse
 from sdar_gym.errors import unknown
@@ -96,10 +97,7 @@ def run(arguments: Sequence[str]) -> None:
     for table in tables(report):
         console.print(table)
     _describe(report)
-    if options.json is not None:
-        Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if options.html is not None:
-        Path(options.html).write_text(page(report), encoding="utf-8")
+    write_report(report, page, options)
     if failures := missed(bounds, report):
         print("\n".join(f"MISSED {line}" for line in failures))
         sys.exit(1)

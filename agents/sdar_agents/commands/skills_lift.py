@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdar_agents.commands.report_output import check_counts, check_folders, write_report
 from sdar_agents.commands.retriever_arguments import named_retrievers, settings_by_retriever
 from sdar_agents.options import parse
 
@@ -103,10 +103,7 @@ def run(arguments: Sequence[str]) -> None:
     for table in tables(report):
         console.print(table)
     _describe(report)
-    if options.json is not None:
-        Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if options.html is not None:
-        Path(options.html).write_text(page(report), encoding="utf-8")
+    write_report(report, page, options)
     if failures := missed(bounds, report):
         print("\n".join(f"MISSED {line}" for line in failures))
         sys.exit(1)
@@ -114,14 +111,8 @@ def run(arguments: Sequence[str]) -> None:
 
 def _check(options: LiftOptions) -> None:
     """Refuse what would fail only after the work is done."""
-    for name in ("json", "html"):
-        file = getattr(options, name)
-        if file is not None and not Path(file).absolute().parent.is_dir():
-            raise ValueError(f"--{name} {file}: its folder does not exist")
-    for name in ("skills_per_task", "batch", "episodes", "max_skill_tokens"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    check_folders(options, ("json", "html"))
+    check_counts(options, ("skills_per_task", "batch", "episodes", "max_skill_tokens"))
     if options.temperature < 0:
         raise ValueError(f"--temperature must not be negative, got {options.temperature}")
     if options.agent in ("oracle", "random", "human"):
