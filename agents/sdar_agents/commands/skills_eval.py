@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sdar_agents.commands.report_output import write_report
+from sdar_agents.commands.report_output import check_folders, write_report
 from sdar_agents.commands.retriever_arguments import named_retrievers, settings_by_retriever
 from sdar_agents.options import parse
 from sdar_gym.errors import unknown
@@ -111,10 +111,7 @@ def _check(options: EvalOptions, ks: Sequence[int]) -> None:
         raise ValueError(f"--k {' '.join(map(str, options.k))}: depths start at 1")
     if options.compare is not None and options.compare not in metric_names(ks):
         raise ValueError(f"--compare: {unknown('metric', options.compare, metric_names(ks))} (depths are those of --k)")
-    for name in ("json", "html"):
-        file = getattr(options, name)
-        if file is not None and not Path(file).absolute().parent.is_dir():
-            raise ValueError(f"--{name} {file}: its folder does not exist")
+    check_folders(options, ("json", "html"))
     if options.foreign < 0 or any(count < 0 for count in options.distractors):
         raise ValueError("--foreign and --distractors count from 0 on")
     if options.queries is not None:
