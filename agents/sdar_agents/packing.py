@@ -324,7 +324,8 @@ def score_packed(
     beyond = calls(len(packs)) - len(packs)
     with adapters:
         parts = [run(pack, entropy=entropy, distribution=distribution) for pack in packs]
-        # Multiplied by 0 and added, a call beyond need is in the backward pass too, which is as collective.
+        # A call beyond need is in the backward pass too, which is as collective: multiplied by 0 and added to all that
+        # a loss may read, for some read only one of them.
         idle = [run(packs[0], entropy=False, distribution=False)[0].sum() * 0.0 for _ in range(beyond)]
     if counts is not None:
         counts.row_tokens += int(rows.lengths.sum())
@@ -336,11 +337,11 @@ def score_packed(
         if not known:
             return None
         empty = known[0].new_zeros((*response_ids.shape, *known[0].shape[1:]))  # [N, R] or [N, R, V]
-        return empty.index_put(at, torch.cat(known))
+        return empty.index_put(at, sum(idle, torch.cat(known)))
 
     logprobs, entropies, distributions = (spread(values) for values in zip(*parts, strict=True))
     assert logprobs is not None
-    return TokenScores(logprobs + sum(idle) if idle else logprobs, entropies, distributions)
+    return TokenScores(logprobs, entropies, distributions)
 
 
 def pack_rows(rows: SortedRows, layout: Layout) -> list[Pack]:

@@ -334,6 +334,28 @@ def test_a_model_with_a_packed_forward_of_its_own_is_asked(model: Any) -> None:
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("read", ["logprobs", "entropy", "distribution"])
+def test_whatever_a_loss_reads_all_calls_are_in_its_backward_pass(model: Any, read: str) -> None:
+    # Where weights are sharded, a process that leaves one out waits for the others for ever.
+    backward_calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal backward_calls
+        backward_calls += 1
+
+    model.model.layers[0].register_full_backward_hook(count)
+    wanted: dict[str, Any] = {"max_tokens": 1_000, "entropy": True, "distribution": True}
+    gradients = []
+    for beyond in (0, 2):
+        backward_calls = 0
+        model.zero_grad()
+        scores = score_packed(model, **inputs(FORKED), **wanted, calls=lambda own, more=beyond: own + more)
+        getattr(scores, read).sum().backward()
+        assert backward_calls == 1 + beyond
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    assert_close(gradients[1], gradients[0])
+
+
 def test_counts_say_what_was_shared(model: Any) -> None:
     counts = PackingCounts()
     for _ in range(2):
