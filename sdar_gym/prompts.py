@@ -89,7 +89,9 @@ SEARCH = PromptStyle(
     condense=True,
 )
 """For environments in the protocol of Search-R1, which read the tags themselves."""
-PROMPT_STYLES: dict[str, PromptStyle] = {style.name: style for style in (TAGGED, COMPACT, SEARCH)}
+COMPACT_SEARCH = replace(COMPACT, name="compact_search")
+"""For a tiny model in the protocol of Search-R1, which it was warmed up to: no instruction, the last passages alone."""
+PROMPT_STYLES: dict[str, PromptStyle] = {style.name: style for style in (TAGGED, COMPACT, SEARCH, COMPACT_SEARCH)}
 
 
 def prompt_style(name: str) -> PromptStyle:

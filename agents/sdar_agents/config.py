@@ -248,7 +248,10 @@ _TINY_LEARNERS: dict[str, Learner] = {
     "skill0": Skill0(rl=_TINY_RL, stage_steps=10),
 }
 # Without rewards nothing holds a teacher that learns with its student: they collapse together (README).
-_TINY_CHANGES: dict[str, dict[str, Any]] = {"opsd": {"teacher": "reference"}, "atod": {"teacher": "reference"}}
+_TINY_CHANGES: dict[str, dict[str, Any]] = {
+    "opsd": {"teacher": "reference"},
+    "atod": {"teacher": "reference"},
+}
 
 PRESETS: dict[str, Preset] = {
     "quickstart": Preset(
@@ -264,6 +267,30 @@ PRESETS: dict[str, Preset] = {
             # Short pages and ids; and only a score of 1 counts, as in the paper.
             "env_options": ("results=3", "observation_mode=short", "reward=success"),
             "max_prompt_tokens": 384,
+            "max_skill_tokens": 320,
+            "skills_per_task": 2,
+        },
+        learner_changes=_TINY_CHANGES,
+    ),
+    "quickstart-search": Preset(
+        summary="a tiny model that searches a small generated world: minutes on two CPU cores",
+        learners=_TINY_LEARNERS,
+        changes={
+            "env": "sdar_gym/SearchQAMini-v0",
+            # Few names, one search a question, and of a passage the sentence that fits.
+            "env_options": (
+                "names_seed=0",
+                "documents=400",
+                "questions=1200",
+                "k=2",
+                "snippets=1",
+                "max_hops=1",
+                "max_turns=3",
+            ),
+            "bank": "search_qa_words",
+            "prompt_style": "compact_search",
+            "max_prompt_tokens": 384,
+            "max_response_tokens": 24,
             "max_skill_tokens": 320,
             "skills_per_task": 2,
         },

@@ -19,7 +19,7 @@ from sdar_gym.errors import unknown
 Tuning = Literal["full", "lora"]
 TINY = "tiny"
 """Name of the warmed-up model that ships with the package: of the household, or of the environment that is played."""
-TINY_OF = {"sdar_gym/WebShopMini-v0": "tiny_webshop"}
+TINY_OF = {"sdar_gym/WebShopMini-v0": "tiny_webshop", "sdar_gym/SearchQAMini-v0": "tiny_search_qa"}
 """Gymnasium id -> the warmed-up model of an environment that has one of its own."""
 BUNDLED = (TINY, *TINY_OF.values())
 """Names of all models that ship with the package; their folders are called so."""

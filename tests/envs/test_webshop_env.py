@@ -417,3 +417,21 @@ def test_another_merchant_fills_another_shop() -> None:
     one, other = WebShopMiniEnv(), WebShopMiniEnv(merchant_seed=1)
     assert one.goals.hash != other.goals.hash
     assert one.behaviour_hash != other.behaviour_hash
+
+
+def test_goals_can_be_of_some_categories_in_the_same_shop() -> None:
+    whole, some = WebShopMiniEnv(), WebShopMiniEnv(categories=["beauty", "grocery"])
+    one, other = WebShopMiniEnv(categories="beauty"), WebShopMiniEnv(categories=("grocery",))
+    assert some.shop is whole.shop
+    for split in whole.splits:
+        tasks = some.task_ids(split)
+        assert sorted(tasks) == sorted([*one.task_ids(split), *other.task_ids(split)])
+        assert [task for task in whole.task_ids(split) if task in set(tasks)] == list(tasks)
+    assert 0 < len(one.task_ids("test")) < len(some.task_ids("test")) < len(whole.task_ids("test"))
+    for seed in range(20):
+        some.reset(seed=seed)
+        assert some.goal.category in ("beauty", "grocery")
+    with pytest.raises(ValueError, match="unknown category 'beuty'; did you mean 'beauty'"):
+        WebShopMiniEnv(categories="beuty")
+    with pytest.raises(ValueError, match="at least one category"):
+        WebShopMiniEnv(categories=[])

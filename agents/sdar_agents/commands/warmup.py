@@ -18,7 +18,7 @@ class WarmupOptions:
     """Build a tiny model anew: imitate a text-only demonstrator in many randomised worlds, half of them with skills."""
 
     env: str = "sdar_gym/ALFWorldMini-v0"
-    """Gymnasium id of the environment that it is for: ALFWorldMini or WebShopMini."""
+    """Gymnasium id of the environment that it is for: ALFWorldMini, WebShopMini or SearchQAMini."""
     out: str | None = None
     """Folder of the model; by default a cache folder that is named after the recipe's hash."""
     demonstrations: int | None = None
@@ -28,7 +28,8 @@ class WarmupOptions:
     seed: int = 0
     """Of worlds, tasks and initial weights."""
     eval_episodes: int = 200
-    """Held-out tasks of the true world on which the result is measured, without and with skills; 0 skips it."""
+    """Held-out tasks of the true world on which the result is measured, without and with skills: so many, or all that
+    there are; 0 skips it."""
     force: bool = False
     """Build even if the folder already holds the model of this recipe, and replace another model there."""
 
@@ -75,6 +76,8 @@ def run(arguments: Sequence[str]) -> None:
 
 def _measure(folder: Path, env: str, episodes: int) -> None:
     from sdar_agents.commands import evaluate
+    from sdar_agents.player import AgentOptions, choose_agent, chosen_panel
 
+    there = len(chosen_panel(choose_agent(AgentOptions(str(folder), env=env)), None, None).task_ids)
     for skills in ("--no-skills", "--skills"):
-        evaluate.run(["--agent", str(folder), "--env", env, "--episodes", str(episodes), skills])
+        evaluate.run(["--agent", str(folder), "--env", env, "--episodes", str(min(episodes, there)), skills])

@@ -22,6 +22,7 @@ from sdar_gym.envs.search_qa.oracle import next_action, queries
 from sdar_gym.envs.search_qa.passages import RetrieverUnavailableError, SearchEngine
 from sdar_gym.envs.search_qa.protocol import Response
 from sdar_gym.envs.search_qa.questions import Question
+from sdar_gym.envs.search_qa.snippets import with_snippets
 from sdar_gym.errors import unknown
 from sdar_gym.text_env import TextEnv, TurnInfo, UnknownTaskError
 
@@ -89,6 +90,8 @@ class QuestionEnv(TextEnv):
         max_turns: Turns of an episode, at least 1.
         passage_words: Passages are shown up to so many words, so that one long text does not fill the prompt; None for
             all of them.
+        snippets: Of a passage, at most so many sentences are shown, those that fit the query best; None for all. For
+            small models: what is searched for has to be right.
 
     Raises:
         ValueError: a setting out of its range.
@@ -106,11 +109,13 @@ class QuestionEnv(TextEnv):
         require_think: bool = False,
         max_turns: int = MAX_TURNS,
         passage_words: int | None = MAX_PASSAGE_WORDS,
+        snippets: int | None = None,
     ) -> None:
         super().__init__()
         if reward not in METRICS:
             raise ValueError(unknown("reward", reward, METRICS))
-        for name, value in (("k", k), ("max_turns", max_turns), ("passage_words", passage_words)):
+        counts = {"k": k, "max_turns": max_turns, "passage_words": passage_words, "snippets": snippets}
+        for name, value in counts.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
         if format_penalty < 0:
@@ -131,6 +136,7 @@ class QuestionEnv(TextEnv):
         self.require_think = require_think
         self.max_turns = max_turns
         self.passage_words = passage_words
+        self.snippets = snippets
         # What other episodes ask in the meantime shares its calls.
         self.host = "threads" if isinstance(engine, Batched) else "inline"
         self._task: str | None = None
@@ -217,6 +223,7 @@ class QuestionEnv(TextEnv):
         from sdar_gym.envs.search_qa.behaviour import digest, rules_hash
 
         shown = [self.k, self.max_turns, self.passage_words, self.require_think, describe(self.engine)]
+        shown += [] if self.snippets is None else [self.snippets]
         return digest([rules_hash(), shown])
 
     def task_digest(self, task_id: str) -> str | None:
@@ -245,6 +252,8 @@ class QuestionEnv(TextEnv):
             assert response.failure is not None
             return protocol.correction(response.failure)
         hits = self.engine.search([response.text], self.k)[0]
+        if self.snippets is not None:
+            hits = with_snippets(hits, response.text, self.snippets)
         self._state = replace(self._state, asked=(*self._state.asked, response.text))
         return protocol.information(hits, passage_words=self.passage_words)
 
@@ -321,6 +330,7 @@ class SearchQAEnv(QuestionEnv):
         max_turns: int = MAX_TURNS,
         passage_words: int | None = MAX_PASSAGE_WORDS,
         engine_settings: Mapping[str, Any] | None = None,
+        snippets: int | None = None,
     ) -> None:
         if corpus is not None and is_service(engine):
             raise ValueError(f"a search service has a corpus of its own: name either it ({engine}) or a corpus")
@@ -334,4 +344,5 @@ class SearchQAEnv(QuestionEnv):
             require_think,
             max_turns,
             passage_words,
+            snippets,
         )

@@ -13,9 +13,11 @@ from sdar_gym.envs.search_qa.data_folder import load_engine
 from sdar_gym.envs.search_qa.env import MAX_TURNS, QuestionEnv
 from sdar_gym.envs.search_qa.passages import SearchEngine
 from sdar_gym.envs.search_qa.questions import Question
+from sdar_gym.envs.search_qa.world.choice_of_words import Words
+from sdar_gym.envs.search_qa.world.common_names import CommonNames
 from sdar_gym.envs.search_qa.world.generator import DOCUMENTS, World, generate
 from sdar_gym.envs.search_qa.world.habits import HABITS, Habits
-from sdar_gym.envs.search_qa.world.questions import SPLITS
+from sdar_gym.envs.search_qa.world.questions import MOST_SEARCHES, SPLITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +37,41 @@ class MiniWorld:
     queries: Mapping[str, Sequence[str]]
 
 
-def mini_world(seed: int = 0, documents: int = DOCUMENTS, habits_seed: int | None = None) -> MiniWorld:
+def mini_world(
+    seed: int = 0,
+    documents: int = DOCUMENTS,
+    habits_seed: int | None = None,
+    words_seed: int | None = None,
+    names_seed: int | None = None,
+    questions: int | None = None,
+) -> MiniWorld:
     """The generated world of a seed, shared by every environment of this process.
 
     Args:
         seed: Decides the world and its questions.
         documents: How many.
         habits_seed: Other writers; None for those that the bundled skill bank is about.
+        words_seed: Writers with other words; None for those of the bundled skill bank.
+        names_seed: Names from one small list, drawn by this seed; None for names that no other world has.
+        questions: How many; None for as many as documents.
     """
-    return _mini_world(seed, documents, habits_seed)
+    return _mini_world(seed, documents, habits_seed, words_seed, names_seed, questions)
 
 
 @lru_cache(maxsize=4)
-def _mini_world(seed: int, documents: int, habits_seed: int | None) -> MiniWorld:
-    world = generate(seed, documents, habits=HABITS if habits_seed is None else Habits.random(habits_seed))
+def _mini_world(
+    seed: int,
+    documents: int,
+    habits_seed: int | None,
+    words_seed: int | None,
+    names_seed: int | None,
+    wanted: int | None,
+) -> MiniWorld:
+    world = generate(seed, documents, wanted, habits=HABITS if habits_seed is None else Habits.random(habits_seed))
+    if words_seed is not None:
+        world = Words.random(words_seed).retell(world)
+    if names_seed is not None:
+        world = CommonNames(names_seed).retell(world)
     questions: dict[str, dict[str, Question]] = {split: {} for split in SPLITS}
     for item in world.items:
         questions[item.split][item.question.id] = item.question
@@ -69,6 +92,11 @@ class SearchQAMiniEnv(QuestionEnv):
         habits_seed: Writers with other habits; None for those that the bundled skill bank is about.
         engine: A name of `engines.ENGINES`, the address of a service that speaks Search-R1's `/retrieve`, or an engine.
         engine_settings: Of the engine, such as its encoder; see `engines.make_engine`.
+        words_seed: Writers who use other words for what is asked often; None for those of the bundled skill bank.
+        names_seed: Names from one small list, for models that can write only words that they have met before; None for
+            names that no other world has.
+        max_hops: Only questions that need so many documents at most, from 1 to 3; None for all.
+        questions: How many there are before `max_hops` chooses among them; None for as many as documents.
     """
 
     def __init__(
@@ -85,10 +113,17 @@ class SearchQAMiniEnv(QuestionEnv):
         max_turns: int = MAX_TURNS,
         passage_words: int | None = None,
         engine_settings: Mapping[str, Any] | None = None,
+        snippets: int | None = None,
+        words_seed: int | None = None,
+        max_hops: int | None = None,
+        names_seed: int | None = None,
+        questions: int | None = None,
     ) -> None:
-        self.mini = mini_world(world_seed, documents, habits_seed)
+        if max_hops is not None and not 1 <= max_hops <= MOST_SEARCHES:
+            raise ValueError(f"max_hops is {max_hops}; questions need from 1 to {MOST_SEARCHES} documents")
+        self.mini = mini_world(world_seed, documents, habits_seed, words_seed, names_seed, questions)
         super().__init__(
-            self.mini.questions,
+            _within(self.mini, max_hops or MOST_SEARCHES),
             load_engine(engine, data=None, corpus=self.mini.corpus, settings=engine_settings or {}),
             k,
             split,
@@ -97,8 +132,17 @@ class SearchQAMiniEnv(QuestionEnv):
             require_think,
             max_turns,
             passage_words,
+            snippets,
         )
 
     def plan(self, question: Question) -> Sequence[str]:
         """One query for each of the passages that prove the answer, in the order in which they are needed."""
         return self.mini.queries[question.id]
+
+
+def _within(mini: MiniWorld, hops: int) -> Mapping[str, Mapping[str, Question]]:
+    """The questions that need so many documents at most."""
+    return {
+        split: {name: question for name, question in questions.items() if len(mini.queries[name]) <= hops}
+        for split, questions in mini.questions.items()
+    }

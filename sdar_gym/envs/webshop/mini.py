@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +15,8 @@ from sdar_gym.envs.webshop.goals import GoalKind, Holdout
 from sdar_gym.envs.webshop.merchant import MERCHANT, Merchant
 from sdar_gym.envs.webshop.pages import ObservationMode
 from sdar_gym.envs.webshop.shop import FORMAT, Shop, open_built
+from sdar_gym.envs.webshop.vocabulary import CATEGORIES
+from sdar_gym.errors import unknown
 
 _HASH_DIGITS = 16
 
@@ -56,7 +59,7 @@ class WebShopMiniEnv(ShopEnv):
 
     What a skill tells (what each brand promises, which page tells what, how sizes are named, what materials cost) no
     search shows, but it holds for all products, so that it can also be learned. Settings are those of `ShopEnv`,
-    without `shop`, and these four.
+    without `shop`, and these five.
 
     Args:
         catalogue_seed: Another catalogue of the same merchant; tasks of two catalogues differ.
@@ -64,6 +67,11 @@ class WebShopMiniEnv(ShopEnv):
         merchant_seed: A merchant with other habits; None for the one that the bundled skill bank is about.
         cache: Where the shop is built, once; by default the folder that SDAR_GYM_CACHE names, else
             `~/.cache/sdar-gym`.
+        categories: Only goals of these, such as "beauty" or ["beauty", "grocery"]; None for all five. The shop stays
+            whole. A small model meets each brand more often.
+
+    Raises:
+        ValueError: no such category, or none at all.
     """
 
     is_generated: ClassVar[bool] = True
@@ -83,6 +91,7 @@ class WebShopMiniEnv(ShopEnv):
         reward: RewardName = "score",
         nouns: NounTaggerName = "light",
         results: int | None = None,
+        categories: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(
             mini_shop(catalogue_seed, products, cache, merchant_seed),
@@ -97,3 +106,17 @@ class WebShopMiniEnv(ShopEnv):
             results,
         )
         self.merchant = _merchant(merchant_seed)
+        if categories is not None:
+            self._places = self._within((categories,) if isinstance(categories, str) else categories)
+
+    def _within(self, categories: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Split to task id to number of the goal, of goals in these categories."""
+        if not categories:
+            raise ValueError(f"categories is empty: name at least one category of {', '.join(CATEGORIES)}, or None")
+        for category in categories:
+            if category not in CATEGORIES:
+                raise ValueError(unknown("category", category, CATEGORIES))
+        return {
+            split: {task: index for task, index in places.items() if self.goals[index].category in categories}
+            for split, places in self._places.items()
+        }

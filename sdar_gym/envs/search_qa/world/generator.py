@@ -38,6 +38,8 @@ class World:
     entities: Sequence[Entity] = field(repr=False, hash=False)
     facts: Sequence[Mapping[str, Fact]] = field(repr=False, hash=False)
     statements: Mapping[tuple[int, str], Statement] = field(repr=False, hash=False)
+    invented: frozenset[str] = field(default=frozenset(), repr=False, hash=False)
+    """Words that exist in no other world, capitalised: what names are made of."""
 
     @property
     def questions(self) -> tuple[Question, ...]:
@@ -84,4 +86,5 @@ def generate(
         entities=history.entities,
         facts=history.facts,
         statements=archive.statements,
+        invented=history.invented,
     )

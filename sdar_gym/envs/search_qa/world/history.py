@@ -91,6 +91,11 @@ class History:
             self._everywhere.setdefault(group, []).append(number)
             self._at_home.setdefault(group, [[] for _ in range(self.countries)])[country].append(number)
 
+    @property
+    def invented(self) -> frozenset[str]:
+        """The words that names are made of."""
+        return self._names.drawn
+
     def _name(self, kind: Kind, form: str) -> str:
         if kind == "person":
             return self._person_name(form)

@@ -63,6 +63,11 @@ class Names:
         self._rng = rng
         self._used: set[str] = set(_MEANT_OTHERWISE.split())
 
+    @property
+    def drawn(self) -> frozenset[str]:
+        """All words that were drawn so far, capitalised."""
+        return frozenset(word.capitalize() for word in self._used - set(_MEANT_OTHERWISE.split()))
+
     def word(self, kind: str) -> str:
         """A new capitalised word; `kind` is a key of the table of endings."""
         random_, choice = self._rng.random, self._rng.choice
