@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 import torch
@@ -58,6 +58,8 @@ class TurnBatch:
         distill_weight: What a token's distillation is multiplied by, [N, R]; a `prepare` may fill it.
         loss_weight: What each token's loss counts in the mean of an optimizer update, [N, R]; the training loop fills
             it for every `aggregation` but that over tokens, where it is None and `token_weight` counts.
+        recalled: Whether a row was remembered from an earlier step, [N]: it is taught once more, and counts in no
+            metric. None where nothing is remembered.
         signals: Running values that learners which adapt keep from step to step.
     """
 
@@ -89,6 +91,7 @@ class TurnBatch:
     token_advantages: torch.Tensor | None = None
     distill_weight: torch.Tensor | None = None
     loss_weight: torch.Tensor | None = None
+    recalled: torch.Tensor | None = None
     signals: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -98,6 +101,11 @@ class TurnBatch:
     def token_weight(self) -> torch.Tensor:
         """What each response token counts in a token mean: the mask times the row's weight, [N, R] float32."""
         return self.response_mask.float() * self.weight[:, None]
+
+    @property
+    def metric_weight(self) -> torch.Tensor:
+        """What each response token counts in a metric: as in `token_weight`, recalled rows nothing, [N, R] float32."""
+        return self.token_weight if self.recalled is None else self.token_weight * ~self.recalled[:, None]
 
     def rows(self, index: torch.Tensor) -> TurnBatch:
         """The rows at `index` [n] (int64), padding columns that all of them share cut off."""
@@ -151,7 +159,19 @@ class TurnBatch:
         copies = replace(
             copies, teacher_prompt_ids=teacher_prompts.prompt_ids, teacher_prompt_mask=teacher_prompts.prompt_mask
         )
-        return _joined(self, copies)
+        return joined(self, copies)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """All columns but those of views, by name, for a checkpoint."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, torch.Tensor]) -> TurnBatch:
+        """The rows that `state_dict` gave."""
+        needed = [each.name for each in fields(cls) if each.default is MISSING and each.default_factory is MISSING]
+        values: dict[str, Any] = {**dict.fromkeys(needed), **state}
+        return cls(**values)
 
     def _prompt_lengths(self) -> torch.Tensor:
         prompt = self.prompt_mask.sum(1)
@@ -188,6 +208,17 @@ class TurnBatch:
             teacher_prompt_ids=self.teacher_prompt_ids[:, self.teacher_prompt_ids.shape[1] - teacher :],
             teacher_prompt_mask=self.teacher_prompt_mask[:, self.teacher_prompt_mask.shape[1] - teacher :],
         )
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a run remembers of earlier steps.
+
+    Attributes:
+        rows: None before anything was remembered.
+    """
+
+    rows: TurnBatch | None = None
 
 
 Tensors = TypeVar("Tensors", TurnBatch, View)
@@ -289,24 +320,31 @@ def _mapped(of: Tensors, change: Callable[[torch.Tensor], torch.Tensor]) -> Tens
     return replace(of, **values)
 
 
-def _joined(first: Tensors, second: Tensors) -> Tensors:
-    """The rows of both, prompts padded on the left to the wider of the two."""
+def joined(first: Tensors, second: Tensors) -> Tensors:
+    """The rows of both, as wide as the wider of the two: prompts padded on the left, responses on the right.
 
-    def both(one: Any, other: Any) -> Any:
+    What only one of them has (None in the other) the result has not.
+    """
+
+    def both(name: str, one: Any, other: Any) -> Any:
         if isinstance(one, torch.Tensor):
-            width = max(one.shape[-1], other.shape[-1])
-            parts = [pad_columns(each, width) if each.dim() == 2 else each for each in (one, other)]
+            if other is None:
+                return None
+            width, on_left = max(one.shape[-1], other.shape[-1]), "prompt" in name
+            parts = [pad_columns(each, width, on_left=on_left) if each.dim() == 2 else each for each in (one, other)]
             return torch.cat(parts)
         if isinstance(one, Mapping):
-            return {name: _joined(each, other[name]) if isinstance(each, View) else each for name, each in one.items()}
+            return {key: joined(each, other[key]) if isinstance(each, View) else each for key, each in one.items()}
         return one
 
-    return replace(first, **{f.name: both(getattr(first, f.name), getattr(second, f.name)) for f in fields(first)})
+    values = {f.name: both(f.name, getattr(first, f.name), getattr(second, f.name)) for f in fields(first)}
+    return replace(first, **values)
 
 
-def pad_columns(value: torch.Tensor, width: int) -> torch.Tensor:
-    """Columns of zeros (False) on the left, until there are so many: what a prompt's ids and mask are padded with."""
-    return torch.nn.functional.pad(value, (width - value.shape[1], 0))
+def pad_columns(value: torch.Tensor, width: int, *, on_left: bool = True) -> torch.Tensor:
+    """Columns of zeros (False) until there are so many: on the left for a prompt's ids and mask, else on the right."""
+    missing = width - value.shape[1]
+    return torch.nn.functional.pad(value, (missing, 0) if on_left else (0, missing))
 
 
 def _columns(value: torch.Tensor | None, count: int) -> torch.Tensor | None:

@@ -31,7 +31,7 @@ class GapSums:
 
     def add(self, micro: TurnBatch, gap: torch.Tensor) -> None:
         """Add the gaps [n, R] of a micro-batch."""
-        weight = micro.token_weight
+        weight = micro.metric_weight
         names = ["all", "square", *(name for name, _ in _parts(micro, weight))]
         values = [(gap, weight), (gap.square(), weight), *((gap, weight * part) for _, part in _parts(micro, weight))]
         # One transfer from the device for all of them.

@@ -21,6 +21,7 @@ from gymnasium.envs.registration import load_env_creator
 from sdar_agents.backends import check_backend
 from sdar_agents.backends.base import Backend
 from sdar_agents.backends.make import make_backend
+from sdar_agents.batch import Memory
 from sdar_agents.checkpoint import checkpoints
 from sdar_agents.config import ConfigError, TrainConfig, learner_name, read_config, to_json
 from sdar_agents.distributed import World, join_world, launched_size, local_device, shard
@@ -69,6 +70,7 @@ class Run:
         train_ids, panel: What is trained and evaluated on.
         world: The processes that share the work.
         signals: Running values of a learner that adapts, replaced after each step.
+        memory: Turns of earlier steps, of a learner that recalls some.
         bank_hash: Of the skill bank; None without one.
         alarm_state: What the alarms remember; see `alarms.watch`.
     """
@@ -91,6 +93,7 @@ class Run:
     panel: Panel
     world: World
     signals: dict[str, float] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
     bank_hash: str | None = None
     alarm_state: dict[str, float] = field(default_factory=dict)
 

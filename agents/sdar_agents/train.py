@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from sdar_agents.alarms import Alarm, watch
-from sdar_agents.batch import collate
+from sdar_agents.batch import TurnBatch, collate
 from sdar_agents.checkpoint import (
     check_same_model,
     checkpoints,
@@ -39,7 +39,7 @@ from sdar_agents.distributed import (
 from sdar_agents.episode import Episode
 from sdar_agents.evaluate import Evaluation, evaluate_policy
 from sdar_agents.gradient_probe import compare_gradients
-from sdar_agents.learners.base import AdaptingLearner
+from sdar_agents.learners.base import AdaptingLearner, RecallingLearner
 from sdar_agents.policy import load_weights
 from sdar_agents.probe import probe_longest_rows
 from sdar_agents.recorder import Recorder
@@ -218,6 +218,8 @@ def learn(
     batch = learner.prepare(replace(batch, signals=dict(run.signals)), step)
     with clock.phase("diagnostics"):
         compared = compare_gradients(run, batch, step)
+    if isinstance(learner, RecallingLearner):
+        batch, run.memory.rows = learner.recall(batch, run.memory.rows, step)
     with clock.phase("update"):
         tokens = None if recorder is None else recorder.tokens(step)
         learned = update(run, batch, step, clock, tokens)
@@ -339,7 +341,8 @@ def _alarms(run: Run, metrics: dict[str, float]) -> list[Alarm]:
 
 
 def _moving(run: Run) -> dict[str, Any]:
-    return {**capture_moving(run.context, run.signals), "alarms": dict(run.alarm_state)}
+    memory = {} if run.memory.rows is None else {"memory": run.memory.rows.state_dict()}
+    return {**capture_moving(run.context, run.signals), "alarms": dict(run.alarm_state), **memory}
 
 
 def _save(run: Run, step: int, moving: dict[str, Any], *, in_flight: int | None = None) -> None:
@@ -379,6 +382,8 @@ def _restore(run: Run) -> int:
         load_full_model_state(run.teacher, training["ema"])
     restore_moving(run.context, run.signals, training["moving"])
     run.alarm_state.update(training["moving"].get("alarms", {}))
+    if "memory" in training["moving"]:
+        run.memory.rows = TurnBatch.from_state_dict(training["moving"]["memory"])
     run.backend.load_weights(run.model)
     return checkpoint.step
 

@@ -91,12 +91,12 @@ def update(run: Run, batch: TurnBatch, step: int, clock: PhaseClock, sink: Token
     norms = []
     for rows in minibatch_rows(batch, config=config, step=step):
         minibatch, total = aggregated(batch.rows(rows), config.learner.needs)
-        tokens += float(minibatch.token_weight.sum())
+        tokens += float(minibatch.metric_weight.sum())
         for micro in micro_batches(run, minibatch):
             micro = micro.to(run.device)
             output = backward(run, micro, total, record)
             for name, values in {"loss": output.token_loss.detach(), **output.token_metrics}.items():
-                sums[name] += float((values * micro.token_weight).sum())
+                sums[name] += float((values * micro.metric_weight).sum())
             if "gap" in output.token_metrics:
                 gaps.add(micro, output.token_metrics["gap"])
         norms.append(_optimizer_step(run))

@@ -138,6 +138,17 @@ def test_two_processes_play_rounds_and_average_over_episodes_as_one(
     assert any(row["played_groups"] > 3 for row in read_metrics(Path(one.run)) if row["kind"] == "train")
 
 
+@pytest.mark.slow
+def test_two_processes_recall_the_turns_that_one_does(number_line_config: MakeConfig, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"groups": 3, "minibatches": 2, "learning_rate": LEARNING_RATE, "teacher": "reference"}
+    one = number_line_config("replay_opsd", steps=2, run=str(tmp_path / "one"), **settings)
+    two = replace(one, run=str(tmp_path / "two"))
+    train(one, console=QUIET)
+    finished = torchrun(two)
+    assert finished.returncode == 0, finished.stderr[:6000]
+    assert_same_run(one.run, two.run)
+
+
 def test_a_run_of_two_processes_goes_on_in_one(number_line_config: MakeConfig, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"steps": 2, "minibatches": 2, "learning_rate": LEARNING_RATE, "checkpoint_every": 1}
     whole = number_line_config("sdar", run=str(tmp_path / "whole"), **settings)

@@ -115,3 +115,11 @@ class AdaptingLearner(Protocol):
 
     def observe(self, metrics: Mapping[str, float], signals: Mapping[str, float]) -> dict[str, float]:
         """The signals for the next step, after a step's metrics; before the first step there are none."""
+
+
+@runtime_checkable
+class RecallingLearner(Protocol):
+    """A learner that is taught turns of earlier steps once more; what it remembers is saved in checkpoints."""
+
+    def recall(self, batch: TurnBatch, memory: TurnBatch | None, step: int) -> tuple[TurnBatch, TurnBatch]:
+        """After `prepare`: the rows with remembered ones behind them, and what to remember for the next step."""
