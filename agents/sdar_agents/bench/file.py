@@ -16,7 +16,10 @@ from sdar_agents.config import TrainConfig, preset_config
 from sdar_gym.errors import unknown
 
 FILE_KEYS = ("name", "preset", "seeds", "final_episodes", "settings", "environments", "learners")
-OWN_KEYS = {"environments": ("label", "preset"), "learners": ("label", "name", "options", "final_skills")}
+OWN_KEYS = {
+    "environments": ("label", "preset", "final_episodes"),
+    "learners": ("label", "name", "options", "final_skills"),
+}
 """Keys of an entry that are not settings of training."""
 NOT_SETTINGS = ("learner", "run", "seed")
 """What the bench itself decides."""
@@ -50,6 +53,7 @@ class Entry:
         label: What tables call it; a folder's name.
         settings: Settings of training that go with it.
         preset: Of an environment: what its settings start from; None for the file's.
+        final_episodes: Of an environment: tasks of the final panel; None for the file's.
         name: Of a learner: in the registry.
         options: Of a learner: its hyper-parameters; nested ones in mappings.
         final_skills: Of a learner: whether the final panel is played with skills in the prompt.
@@ -58,6 +62,7 @@ class Entry:
     label: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None
+    final_episodes: int | None = None
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     final_skills: bool = False
@@ -95,6 +100,10 @@ class Bench:
         """The environment and the learner of a cell."""
         environment = next(entry for entry in self.environments if entry.label == cell.environment)
         return environment, next(entry for entry in self.learners if entry.label == cell.learner)
+
+    def final_episodes_of(self, environment: Entry) -> int | None:
+        """Tasks that each finished run of an environment plays; None: as many as its evaluations."""
+        return self.final_episodes if environment.final_episodes is None else environment.final_episodes
 
     def config(self, cell: Cell, run: Path) -> TrainConfig:
         """The settings of a cell: the preset's, then the file's, the environment's, the learner's.
@@ -165,6 +174,7 @@ def _environment(values: Any) -> Entry:
         label=_label(label),
         settings=_settings(_without(given, OWN_KEYS["environments"]), "environments"),
         preset=None if preset is None else _text(preset, "preset"),
+        final_episodes=_final_episodes(given.get("final_episodes")),
     )
 
 

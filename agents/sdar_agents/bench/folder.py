@@ -177,7 +177,7 @@ def _manifest(bench: Bench) -> Manifest:
         for learner in bench.learners:
             config = bench.config(Cell(environment.label, learner.label, 0), Path("."))
             values = flat(json.loads(json.dumps(to_json(config))))
-            own = {"final_episodes": bench.final_episodes, "final_skills": learner.final_skills}
+            own = {"final_episodes": bench.final_episodes_of(environment), "final_skills": learner.final_skills}
             kept = {key: value for key, value in values.items() if key not in ("run", "seed")}
             settings[f"{environment.label}/{learner.label}"] = kept | own
     return Manifest(bench.name, __version__, tuple(bench.cells()), settings)

@@ -141,7 +141,8 @@ def plan_bench(bench: Bench, claim: Claim, parts: Components) -> dict[str, Any]:
             work = work or sample_run(config)
             speed = speed or measured_speed(config, shape, device)
             time = estimate_time(config, shape, work, speed, device=device)
-            curve, final = config.eval_episodes or 100, bench.final_episodes or config.eval_episodes or 100
+            curve = config.eval_episodes or 100
+            final = bench.final_episodes_of(environment) or curve
             hours = time.hours + time.evaluation / (1 + (config.retriever != "none")) * final / curve / 3600
             # Weights, gradients' two moments, and as much again while a checkpoint is being replaced.
             disk = shape.parameters * 12 * (config.keep_checkpoints + 1)

@@ -138,8 +138,9 @@ def _work_on(job: Job, folder: Path, console: Console) -> Ending:
 
 
 def _job(bench: Bench, folder: Path, cell: Cell) -> Job:
-    learner = bench.entries(cell)[1]
-    return Job(cell, bench.config(cell, folder / cell.name), bench.final_episodes, learner.final_skills)
+    environment, learner = bench.entries(cell)
+    config = bench.config(cell, folder / cell.name)
+    return Job(cell, config, bench.final_episodes_of(environment), learner.final_skills)
 
 
 def _matches(cell: Cell, pattern: str) -> bool:

@@ -67,6 +67,13 @@ def test_a_cell_takes_the_preset_then_the_file_then_the_environment_then_the_lea
     assert (plain.steps, plain.max_prompt_tokens, type(plain.learner)) == (4, 300, GRPO)
 
 
+def test_an_environment_may_have_fewer_final_tasks_than_the_rest(tmp_path: Path) -> None:
+    bench = read(tmp_path, FILE.replace("steps = 6", "steps = 6\nfinal_episodes = 20"))
+    assert [bench.final_episodes_of(each) for each in bench.environments] == [50, 20]
+    bench = read(tmp_path, FILE.replace("final_episodes = 50", ""))
+    assert [bench.final_episodes_of(each) for each in bench.environments] == [None, None]
+
+
 def test_one_checkpoint_is_kept_unless_more_are_asked_for(tmp_path: Path) -> None:
     bench = read(tmp_path, FILE)
     assert bench.config(Cell("household", "grpo", 0), tmp_path).keep_checkpoints == 1
@@ -153,6 +160,7 @@ def test_the_file_in_the_documents_is_a_bench(tmp_path: Path) -> None:
         ('name = "study"', 'name = "a/b"', "names a folder"),
         ("seeds = [0, 7]", "seeds = [0, 7", "cannot be read"),
         ("final_episodes = 50", "final_episodes = 1", "at least 2"),
+        ("steps = 6", "final_episodes = 1", "at least 2"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(
