@@ -190,14 +190,22 @@ def test_a_run_that_was_stopped_remembers_what_it_had_seen(number_line_config: M
     assert all(row["effect"] > 0 for row in expected)
 
 
-def test_recalling_changes_what_is_learnt_from_the_second_step_on(
-    number_line_config: MakeConfig, tmp_path: Path
+@pytest.mark.parametrize("learning_rate", [1e-3, 1e-30])
+def test_recalled_turns_change_what_is_learnt_and_no_metric(
+    learning_rate: float, number_line_config: MakeConfig, tmp_path: Path
 ) -> None:
     rows = {}
     for replay in (0.0, 2.0):
         settings: dict[str, Any] = {"steps": 2, "teacher": "reference", "learner": ReplayOPSD(rl=PLAIN, replay=replay)}
-        config = number_line_config("replay_opsd", run=str(tmp_path / str(replay)), **settings)
+        config = number_line_config(
+            "replay_opsd", run=str(tmp_path / str(replay)), learning_rate=learning_rate, minibatches=2, **settings
+        )
         train(config, console=QUIET)
         rows[replay] = [row for row in read_metrics(Path(config.run)) if row["kind"] == "train"]
     assert rows[0.0][0]["loss"] == rows[2.0][0]["loss"]
     assert rows[0.0][1]["gradient_norm"] != rows[2.0][1]["gradient_norm"]
+    if learning_rate > 1e-10:
+        return
+    # Nothing moves, so what the step's own turns say must not depend on who stands behind them.
+    for name in ("loss", "gap", "gap_std", "effect", "distill_loss", "teacher_k3", "gap/turn_1", "gap/failure"):
+        assert rows[2.0][1][name] == pytest.approx(rows[0.0][1][name], rel=1e-4, abs=1e-6), name

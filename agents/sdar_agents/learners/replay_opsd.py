@@ -94,7 +94,7 @@ class ReplayOPSD:
         return LossOutput(played + taught, metrics, taught)
 
     def _effects(self, batch: TurnBatch) -> torch.Tensor:
-        """W of each token, [N, R]."""
+        """What each token is taught by, w, [N, R]."""
         if self.effect == 0:
             return batch.token_weight
         taught = required(batch.teacher_logprobs, "the teacher's log-probabilities at the start", "ReplayOPSD")
