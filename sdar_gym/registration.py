@@ -162,7 +162,6 @@ _register(
         max_turns=4,
         counts_turns=True,
         prompt_style="search",
-        own_skills="sdar_gym.envs.search_qa.world.word_skills:own_skills",
     ),
     entry_point="sdar_gym.envs.search_qa.mini:SearchQAMiniEnv",
 )

@@ -163,8 +163,8 @@ def test_any_changed_word_around_observations_changes_the_hash(monkeypatch: pyte
     assert changes("At the start: ", "First: ") == {"tagged"}
     assert changes("(as at the start)", "(see above)") == {"tagged"}
     assert changes("Admissible actions: ", "Choose: ") == {"tagged"}
-    assert changes("Done: ", "So far: ") == {"compact", "search"}
-    assert changes("(failed)", "(no)") == {"compact", "search"}
+    assert changes("Done: ", "So far: ") == {"compact", "compact_search", "search"}
+    assert changes("(failed)", "(no)") == {"compact", "compact_search", "search"}
     assert changes("(no action)", "(nothing)") == everywhere
     with monkeypatch.context() as patch:
         patch.setattr(prompts, "fill_slot", lambda around, skills: "\n".join([around[0], skills, around[1]]))
