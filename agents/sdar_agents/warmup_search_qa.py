@@ -123,20 +123,11 @@ def _demonstration(
 
 
 def _next(plan: list[str], seen: str, env: SearchQAMiniEnv) -> str:
-    """The next search of the plan, as long as what it names was read; then the answer, if that was."""
-    asked = len(env.state.asked)
-    if asked and asked < len(plan) and not _names_read(plan[asked], seen, env):
-        return f"<answer>{UNKNOWN}</answer>"
-    if asked < len(plan) and env.state.turns < env.max_turns - 1:
-        return f"<search>{plan[asked]}</search>"
+    """The one search that a question needs; then the answer, if it was read."""
+    if not env.state.asked and env.state.turns < env.max_turns - 1:
+        return f"<search>{plan[0]}</search>"
     answer = env.question.answers[0]
     return f"<answer>{answer if contains(seen, (answer,)) else UNKNOWN}</answer>"
-
-
-def _names_read(query: str, seen: str, env: SearchQAMiniEnv) -> bool:
-    """Whether the names in a query stand in the question or in what was read last."""
-    known = f"{env.question.text} {seen}"
-    return all(word in known for word in query.split() if word[0].isupper())
 
 
 def shown_skills(told: Sequence[SkillText], own: Sequence[str], generator: np.random.Generator) -> list[SkillText]:
