@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from scipy import stats
 
-from sdar_agents.bench.statistics import Components, errors_and_degrees
+from sdar_agents.bench.statistics import Components, errors_and_degrees, least_error
 
 MOST = 10_000_000
 """Nobody plays more episodes; an effect that needs more cannot be seen."""
@@ -144,6 +144,8 @@ def power(effect: float, parts: Components, *, seeds: int, tasks: int, level: fl
         value * draws.chisquare(degrees, _DRAWS) / degrees for value, degrees in zip(expected, degrees_of, strict=True)
     )
     errors, degrees = errors_and_degrees(of_seeds, of_tasks, rest, seeds=seeds, tasks=tasks)
+    floor = least_error(seeds, tasks)
+    errors, degrees = np.maximum(errors, floor), np.where(errors > floor, degrees, seeds - 1.0)
     means = abs(effect) + means * math.sqrt((expected[0] + expected[1] - expected[2]) / (seeds * tasks))
     return float((2.0 * stats.t.sf(np.abs(means) / errors, degrees) < level).mean())
 

@@ -99,7 +99,7 @@ def spread(values: Table) -> Spread:
     n_seeds, n_tasks = values.shape
     if n_tasks < 2:
         raise ValueError(f"a mean over {n_tasks} task has no known error: at least two tasks are needed")
-    floor = 1.0 / (n_tasks * math.sqrt(n_seeds))
+    floor = least_error(n_seeds, n_tasks)
     mean = float(values.mean())
     if n_seeds == 1:
         error = float(values.std(ddof=1)) / math.sqrt(n_tasks)
@@ -108,6 +108,11 @@ def spread(values: Table) -> Spread:
     errors, degrees = errors_and_degrees(*map(np.array, (of_seeds, of_tasks, rest)), seeds=n_seeds, tasks=n_tasks)
     error = float(errors)
     return Spread(mean, error, float(degrees)) if error > floor else Spread(mean, floor, n_seeds - 1.0)
+
+
+def least_error(seeds: int, tasks: int) -> float:
+    """The standard error of a mean of outcomes that do not vary: they might have."""
+    return 1.0 / (tasks * math.sqrt(seeds))
 
 
 def errors_and_degrees(of_seeds: Table, of_tasks: Table, rest: Table, *, seeds: int, tasks: int) -> tuple[Table, Table]:

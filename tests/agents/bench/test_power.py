@@ -90,6 +90,14 @@ def test_with_seeds_alone_the_power_is_that_of_a_paired_t_test() -> None:
     assert power(0.15, parts, seeds=5, tasks=50, level=0.05) == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.parametrize(("effect", "found"), [(0.2, 1.0), (0.0, 0.0)])
+def test_outcomes_without_any_spread_are_tested_with_the_least_error_of_the_report(effect: float, found: float) -> None:
+    nothing = Components(seeds=0.0, tasks=0.0, rest=0.0)
+    table = np.full((3, 50), effect)
+    assert (spread(table).p < 0.05) == bool(found)
+    assert power(effect, nothing, seeds=3, tasks=50, level=0.05) == found
+
+
 def test_what_is_needed_is_the_least_that_is_enough() -> None:
     claim = Claim(0.5, 0.15)
     parts = difference_components(claim, between_seed_std=0.05, paired_correlation=0.2, task_share=0.5)
