@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import lzma
+import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from sdar_agents import __version__
@@ -19,6 +22,10 @@ FORMAT = 1
 """Raised when what a bench's folder holds changes its meaning."""
 MANIFEST = "bench.json"
 RESULT, ERROR, EPISODES, LOCK = "cell.json", "error.json", "final_episodes.jsonl", ".lock"
+OUTCOMES = "final_outcomes.json"
+"""What stands in the place of the final episodes in a cell that was packed."""
+PACKED = ".tar.xz"
+"""How the name of a packed bench ends (`pack.py`)."""
 _FREE = MAY_CHANGE - {"steps"}
 """What may differ from one start of a bench to the next: a longer run is another result."""
 
@@ -56,31 +63,55 @@ def claim(folder: Path, bench: Bench) -> Manifest:
             left as it is, and the text says what differs.
     """
     new = _manifest(bench)
-    if (folder / MANIFEST).is_file():
-        old = read_manifest(folder)
-        if old.version != new.version:
-            raise BenchFolderError(
-                f"{folder} was made by sdar-gym {old.version}, this is {new.version}: results of two versions do not "
-                f"belong in one bench; choose another --out, or go on with sdar-gym {old.version}"
-            )
-        different = differences(old, new)
-        if different:
-            raise BenchFolderError(
-                f"{folder} holds a bench of other settings ({'; '.join(different)}): choose another --out, give "
-                "the entry another label, or put the settings back"
-            )
-    elif folder.exists() and any(folder.iterdir()):
-        raise BenchFolderError(f"{folder} is not empty and holds no bench: choose another --out")
+    _check_free(folder, new)
+    _write_manifest(folder, new)
+    return new
+
+
+def add_to_manifest(folder: Path, new: Manifest) -> Manifest:
+    """Make a folder hold the cells of another bench of the same settings as well; what it now consists of.
+
+    Raises:
+        BenchFolderError: as `claim`.
+    """
+    old = _check_free(folder, new)
+    known = (old.cells, old.settings) if old is not None else ((), {})
+    together = replace(new, cells=tuple(dict.fromkeys((*known[0], *new.cells))), settings={**known[1], **new.settings})
+    _write_manifest(folder, together)
+    return together
+
+
+def _check_free(folder: Path, new: Manifest) -> Manifest | None:
+    """What a folder says of itself, if it may hold this bench's cells; None if it holds nothing."""
+    if not (folder / MANIFEST).is_file():
+        if folder.exists() and any(folder.iterdir()):
+            raise BenchFolderError(f"{folder} is not empty and holds no bench: choose another --out")
+        return None
+    old = read_manifest(folder)
+    if old.version != new.version:
+        raise BenchFolderError(
+            f"{folder} was made by sdar-gym {old.version}, this is {new.version}: results of two versions do not "
+            f"belong in one bench; choose another --out, or go on with sdar-gym {old.version}"
+        )
+    different = differences(old, new)
+    if different:
+        raise BenchFolderError(
+            f"{folder} holds a bench of other settings ({'; '.join(different)}): choose another --out, give "
+            "the entry another label, or put the settings back"
+        )
+    return old
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = {
         "format": FORMAT,
-        "version": new.version,
-        "name": new.name,
-        "cells": [[cell.environment, cell.learner, cell.seed] for cell in new.cells],
-        "settings": new.settings,
+        "version": manifest.version,
+        "name": manifest.name,
+        "cells": [[cell.environment, cell.learner, cell.seed] for cell in manifest.cells],
+        "settings": manifest.settings,
     }
     write_text(folder / MANIFEST, json.dumps(text, indent=1) + "\n")
-    return new
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -169,6 +200,30 @@ def unlisted(folder: Path, cells: Sequence[Cell]) -> list[str]:
     known = {cell.name for cell in cells}
     found = {file.parent.relative_to(folder).as_posix() for file in folder.glob(f"*/*/seed-*/{RESULT}")}
     return sorted(found - known)
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a path is called like a packed bench."""
+    return path.name.endswith(PACKED)
+
+
+@contextmanager
+def unpacked(file: Path) -> Iterator[Path]:
+    """A packed bench as a folder, for as long as the context lasts.
+
+    Raises:
+        BenchFolderError: there is no such file, it is damaged, or it is something else.
+    """
+    again = f"`sdar-gym bench pack FOLDER {file}` writes one"
+    with TemporaryDirectory(prefix="sdar-gym-bench-") as name:
+        try:
+            with tarfile.open(file, "r:xz") as archive:
+                archive.extractall(name, filter="data")
+        except FileNotFoundError as error:
+            raise BenchFolderError(f"no packed bench at {file}; {again}") from error
+        except (OSError, EOFError, tarfile.TarError, lzma.LZMAError) as error:
+            raise BenchFolderError(f"{file} is no packed bench, or a damaged one ({error!r}); {again}") from error
+        yield Path(name)
 
 
 def _manifest(bench: Bench) -> Manifest:

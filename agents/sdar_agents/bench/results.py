@@ -13,11 +13,14 @@ from sdar_agents.bench.folder import (
     EPISODES,
     FORMAT,
     MANIFEST,
+    OUTCOMES,
     RESULT,
     error_of,
+    is_packed,
     read_manifest,
     state_of,
     unlisted,
+    unpacked,
 )
 from sdar_agents.config import learner_name, read_config
 from sdar_agents.episode_file import EpisodeHeader, is_cut, read_episodes, read_header
@@ -114,15 +117,18 @@ class Results:
 
 
 def read_results(paths: Sequence[Path]) -> Results:
-    """The rows of one bench folder, or of plain run folders.
+    """The rows of one bench, a folder or packed, or of plain run folders.
 
     Raises:
         ResultError: a path that is neither, both kinds at once, or two runs of the same environment, learner and seed.
         BenchFolderError: a bench of another version.
     """
-    benches = [path for path in paths if (path / MANIFEST).is_file()]
+    benches = [path for path in paths if is_packed(path) or (path / MANIFEST).is_file()]
     if benches and len(paths) > 1:
         raise ResultError(f"{benches[0]} is a whole bench: report on it alone, or name the folders of single runs")
+    if benches and is_packed(benches[0]):
+        with unpacked(benches[0]) as folder:
+            return _of_bench(folder)
     if benches:
         return _of_bench(benches[0])
     for path in paths:
@@ -141,7 +147,7 @@ def _of_bench(folder: Path) -> Results:
             missing.append(Missing(cell.name, state, error_of(place)))
             continue
         try:
-            rows.append(_cell(place, cell))
+            rows.append(read_cell(place, cell))
         # A cell that was damaged must not hide the others.
         except (ValueError, KeyError, TypeError, OSError) as error:
             missing.append(Missing(cell.name, "unreadable", str(error)))
@@ -149,14 +155,20 @@ def _of_bench(folder: Path) -> Results:
     return Results(manifest.name, tuple(rows), learners, tuple(missing), tuple(unlisted(folder, manifest.cells)))
 
 
-def _cell(folder: Path, cell: Cell) -> Row:
+def read_cell(folder: Path, cell: Cell) -> Row:
+    """A finished cell.
+
+    Raises:
+        ResultError, ValueError, KeyError, TypeError, OSError: it is damaged; the text says what to do about it.
+    """
     values = _result(folder / RESULT)
-    header, outcomes = _episodes(folder / EPISODES, step=None)
+    header, outcomes = final_outcomes(folder)
     expected = int(values["tasks"]) - len(values["failed"])
     if len(outcomes) != expected:
-        cut = ", and its last line is cut" if is_cut(folder / EPISODES) else ""
+        file = folder / EPISODES
+        cut = ", and its last line is cut" if file.is_file() and is_cut(file) else ""
         raise ResultError(
-            f"{folder / EPISODES} holds {len(outcomes)} of {expected} episodes{cut}: delete "
+            f"{file} holds {len(outcomes)} of {expected} episodes{cut}: delete "
             f"{folder / RESULT} and run the bench again, which plays what is missing"
         )
     return Row(
@@ -191,14 +203,14 @@ def _result(file: Path) -> dict[str, Any]:
     return values
 
 
-def _episodes(file: Path, *, step: int | None) -> tuple[EpisodeHeader, dict[str, Outcome]]:
-    """Header and outcomes of a file's evaluation episodes, in the panel's order; of one step if that is given."""
+def final_outcomes(folder: Path) -> tuple[EpisodeHeader, dict[str, Outcome]]:
+    """Header and outcomes of a cell's final episodes, in the panel's order; a packed cell has notes in their place."""
+    if (folder / OUTCOMES).is_file():
+        noted = json.loads((folder / OUTCOMES).read_text(encoding="utf-8"))
+        return EpisodeHeader(**noted["header"]), {task: Outcome(*known) for task, known in noted["outcomes"].items()}
+    file = folder / EPISODES
     header = read_header(file)
-    found = [
-        (recorded.number, recorded.episode)
-        for recorded in read_episodes(file)
-        if recorded.phase == "eval" and step in (None, recorded.step)
-    ]
+    found = [(each.number, each.episode) for each in read_episodes(file) if each.phase == "eval"]
     found.sort(key=lambda pair: pair[0])
     return header, {e.task_id: Outcome(e.task_type, e.success, e.score, len(e.turns)) for _, e in found}
 

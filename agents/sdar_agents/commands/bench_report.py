@@ -22,7 +22,7 @@ class ReportOptions:
     """Compare the learners of a bench, or of single runs, over the same tasks and seeds."""
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """The folder of a bench, or folders of runs of `sdar-gym train`."""
+    """The folder of a bench, a packed bench, or folders of runs of `sdar-gym train`."""
     metric: tuple[str, ...] = ("success", "area")
     """What pairs are compared in: success (of the final panel), area (under the learning curve), score."""
     threshold: float = 0.5
