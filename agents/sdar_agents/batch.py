@@ -58,8 +58,8 @@ class TurnBatch:
         distill_weight: What a token's distillation is multiplied by, [N, R]; a `prepare` may fill it.
         loss_weight: What each token's loss counts in the mean of an optimizer update, [N, R]; the training loop fills
             it for every `aggregation` but that over tokens, where it is None and `token_weight` counts.
-        recalled: Whether a row was remembered from an earlier step, [N]: it is taught once more, and counts in no
-            metric. None where nothing is remembered.
+        only_taught: Whether a row is there for what a teacher says of it alone, [N]: the policy did not draw it after
+            this prompt or not in this step, so it has no advantage and counts in no metric. None where there are none.
         signals: Running values that learners which adapt keep from step to step.
     """
 
@@ -91,7 +91,7 @@ class TurnBatch:
     token_advantages: torch.Tensor | None = None
     distill_weight: torch.Tensor | None = None
     loss_weight: torch.Tensor | None = None
-    recalled: torch.Tensor | None = None
+    only_taught: torch.Tensor | None = None
     signals: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -104,8 +104,8 @@ class TurnBatch:
 
     @property
     def metric_weight(self) -> torch.Tensor:
-        """What each response token counts in a metric: as in `token_weight`, recalled rows nothing, [N, R] float32."""
-        return self.token_weight if self.recalled is None else self.token_weight * ~self.recalled[:, None]
+        """What a token counts in a metric: as in `token_weight`, but 0 in rows that are only taught, [N, R]."""
+        return self.token_weight if self.only_taught is None else self.token_weight * ~self.only_taught[:, None]
 
     def rows(self, index: torch.Tensor) -> TurnBatch:
         """The rows at `index` [n] (int64), padding columns that all of them share cut off."""

@@ -25,10 +25,10 @@ from sdar_agents.learners import (
     UCOB,
     AgentOPSD,
     GiGPO,
-    ReplayOPSD,
     Skill0,
     SkillGRPO,
     SkillSD,
+    VerifiedOPSD,
     learner_class,
 )  # fmt: skip
 from sdar_agents.learners.base import Learner
@@ -247,14 +247,14 @@ _TINY_LEARNERS: dict[str, Learner] = {
     "ucob": UCOB(rl=_TINY_RL),
     "craft": CRAFT(sdar=SDAR(rl=_TINY_RL, weight=0.1)),
     "skill0": Skill0(rl=_TINY_RL, stage_steps=10),
-    "replay_opsd": ReplayOPSD(rl=_TINY_RL),
+    "verified_opsd": VerifiedOPSD(rl=_TINY_RL, weight=50.0),
 }
 # Without rewards nothing holds a teacher that learns with its student: they collapse together (README).
 _TINY_CHANGES: dict[str, dict[str, Any]] = {
     "opsd": {"teacher": "reference"},
     "atod": {"teacher": "reference"},
-    # Many small updates, as its teaching allows and GRPO does not.
-    "replay_opsd": {"teacher": "reference", "learning_rate": 2e-3, "minibatches": 32},
+    # Many small updates: whole distributions of a teacher that stays as it is bear them.
+    "verified_opsd": {"teacher": "reference", "learning_rate": 5e-4, "minibatches": 32},
 }
 
 PRESETS: dict[str, Preset] = {

@@ -103,7 +103,7 @@ def start_entropy(batch: TurnBatch) -> dict[str, float]:
     """`start_entropy`: the policy's entropy in nats, mean over the tokens, before any update of the step."""
     if batch.old_entropy is None:
         return {}
-    return {"start_entropy": float(token_mean(batch.old_entropy, batch.token_weight))}
+    return {"start_entropy": float(token_mean(batch.old_entropy, batch.metric_weight))}
 
 
 def token_counts(batch: TurnBatch, needs: Needs, *, drawn: int) -> dict[str, float]:

@@ -274,6 +274,8 @@ def hindsight(source: ViewSource, episode: Episode, group: Sequence[Episode]) ->
     )
 
 
+BARE = "bare"
+"""The view that shows nothing."""
 VIEWS: dict[str, TeacherView] = {
     "skill": TeacherView("what the retriever finds for the task", retrieved, is_retrieved=True, can_be_wrong=True),
     "full": TeacherView("the whole bank, as far as the budget goes", whole_bank, needs_bank=True, can_be_wrong=True),
@@ -286,7 +288,7 @@ VIEWS: dict[str, TeacherView] = {
     ),
     "pruned": TeacherView("the general skills only", general_only, needs_bank=True),
     "text": TeacherView("the text of --teacher-text", given),
-    "bare": TeacherView("nothing: what a student without skills reads", nothing),
+    BARE: TeacherView("nothing: what a student without skills reads", nothing),
     "hindsight": TeacherView("how the episode itself ended, and a solution", after=hindsight),
 }
 """Name -> what the teacher's prompt shows in the slot."""

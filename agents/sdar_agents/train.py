@@ -214,6 +214,7 @@ def learn(
     run.backend.sleep()
     with clock.phase("score"):
         batch = scored(run, batch)
+    mismatch = mismatch_metrics(batch, cap=run.config.importance_cap)
     learner = run.config.learner
     batch = learner.prepare(replace(batch, signals=dict(run.signals)), step)
     with clock.phase("diagnostics"):
@@ -233,7 +234,7 @@ def learn(
     clock.seconds["update"] -= clock.seconds["teacher"]
     metrics = {
         **_episode_metrics(episodes, counts, run),
-        **mismatch_metrics(batch, cap=run.config.importance_cap),
+        **mismatch,
         **start_entropy(batch),
         **token_counts(batch, learner.needs, drawn=counts.response_tokens),
         **compared,

@@ -15,13 +15,13 @@ from sdar_agents.learners.grsd import GRSD
 from sdar_agents.learners.opid import OPID
 from sdar_agents.learners.opsd import OPSD
 from sdar_agents.learners.plugins import plugin_named, plugin_names, unknown_learner
-from sdar_agents.learners.replay_opsd import ReplayOPSD
 from sdar_agents.learners.rlsd import RLSD
 from sdar_agents.learners.sdar import SDAR
 from sdar_agents.learners.skill0 import Skill0
 from sdar_agents.learners.skill_grpo import SkillGRPO
 from sdar_agents.learners.skill_sd import SkillSD
 from sdar_agents.learners.ucob import UCOB
+from sdar_agents.learners.verified_opsd import VerifiedOPSD
 
 LEARNERS: dict[str, type[Learner]] = {
     "grpo": GRPO,
@@ -41,7 +41,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "ucob": UCOB,
     "craft": CRAFT,
     "skill0": Skill0,
-    "replay_opsd": ReplayOPSD,
+    "verified_opsd": VerifiedOPSD,
 }
 """Name on the command line -> frozen dataclass of hyper-parameters with a loss."""
 
@@ -84,11 +84,11 @@ __all__ = [
     "Learner",
     "LossOutput",
     "Needs",
-    "ReplayOPSD",
     "Skill0",
     "SkillGRPO",
     "SkillSD",
     "TokenScores",
+    "VerifiedOPSD",
     "learner_class",
     "learner_names",
 ]

@@ -13,8 +13,8 @@ from sdar_agents.learners.base import LossOutput, Needs, TokenScores
 from sdar_agents.learners.grpo import GRPO
 from sdar_agents.learners.inputs import check_range, required, required_teacher, token_logprobs
 from sdar_agents.learners.teaching import full_divergence, teaching_metrics
+from sdar_agents.teacher_views import BARE
 
-BARE = "bare"
 LOSERS = 2
 
 
