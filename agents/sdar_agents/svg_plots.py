@@ -13,6 +13,15 @@ _CHARACTER = 7.2
 _WIDTH = 900
 _MOST_LABELS = 16
 """So many counts find room below an axis."""
+_HEADING = 56
+"""Height of the title and the series' names of a plot that is a file of its own."""
+_OWN_STYLE = """
+svg { --ink: #1b1f24; --page: #fff; --soft: #57606a; --line: #d8dee4; --band: #f6f8fa }
+@media (prefers-color-scheme: dark) {
+  svg { --ink: #e6edf3; --page: #0d1117; --soft: #9198a1; --line: #30363d; --band: #161b22 } }
+svg { font: 12px system-ui, sans-serif; fill: var(--ink) } .title { font-size: 15px; font-weight: 600 }
+.grid { stroke: var(--line) } .zero { stroke: var(--soft) } .band { fill: var(--band) } .page { fill: var(--page) }
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +47,15 @@ def legend(names: Sequence[str]) -> str:
     return f'<p class="legend">{"".join(items)}</p>'
 
 
-def interval_plot(series: Mapping[str, Mapping[str, Estimate]], *, low: float = 0.0, high: float = 1.0) -> str:
+def interval_plot(
+    series: Mapping[str, Mapping[str, Estimate]], *, low: float = 0.0, high: float = 1.0, title: str | None = None
+) -> str:
     """A row a label, in it a dot with its interval for each series.
 
     Args:
         series: Series name -> label -> estimate; a series may lack labels that another has.
         low, high: Ends of the axis.
+        title: With one, the plot is a file of its own: it names its series, and brings its colours.
     """
     labels = list(dict.fromkeys(label for estimates in series.values() for label in estimates))
     row, left = 12 * len(series) + 14, 24 + _CHARACTER * max(map(len, labels))
@@ -59,7 +71,10 @@ def interval_plot(series: Mapping[str, Mapping[str, Estimate]], *, low: float = 
             y = middle + 12 * (place - (len(series) - 1) / 2)
             if label in estimates:
                 parts.append(_dot(scale, y, estimates[label], colour(place), f"{name}, {label}"))
-    return _svg(bottom + 24, parts)
+    if title is None:
+        return _svg(bottom + 24, parts)
+    headed = [*_heading(title, list(series)), f'<g transform="translate(0 {_HEADING})">', *parts, "</g>"]
+    return _svg(bottom + 24 + _HEADING, headed)
 
 
 def curve_plot(series: Mapping[str, Mapping[int, Estimate]], *, title: str) -> str:
@@ -176,6 +191,22 @@ def _dot(scale: _Scale, y: float, it: Estimate, fill: str, words: str) -> str:
         f'<line x1="{scale(it.low):.1f}" x2="{scale(it.high):.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="{fill}" '
         f'stroke-width="2.5"/><circle cx="{scale(it.mean):.1f}" cy="{y:.1f}" r="4" fill="{fill}"/></g>'
     )
+
+
+def _heading(title: str, names: Sequence[str]) -> list[str]:
+    """Style, ground, title and the names of series for a plot that is a file of its own."""
+    parts = [
+        f'<style>{_OWN_STYLE}</style><rect class="page" width="100%" height="100%"/>',
+        f'<text class="title" x="16" y="24">{escape(title)}</text>',
+    ]
+    x = 16.0
+    for place, name in enumerate(names):
+        parts.append(
+            f'<circle cx="{x + 5:.1f}" cy="42" r="5" fill="{colour(place)}"/>'
+            f'<text x="{x + 15:.1f}" y="46">{escape(name)}</text>'
+        )
+        x += 36 + _CHARACTER * len(name)
+    return parts
 
 
 def _words(it: Estimate) -> str:

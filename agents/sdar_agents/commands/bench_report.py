@@ -41,6 +41,8 @@ class ReportOptions:
     """File that receives tables for a paper."""
     html: str | None = None
     """File that receives a page with curves and intervals, which needs nothing else."""
+    svg: str | None = None
+    """File that receives a figure: differences to --baseline in the first --metric, in every environment."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -48,10 +50,13 @@ def run(arguments: Sequence[str]) -> None:
     options = parse(ReportOptions, arguments, command="bench report")
     if not options.paths:
         raise ValueError("name the folder of a bench, or folders of runs")
-    for name in ("json", "latex", "html"):
+    for name in ("json", "latex", "html", "svg"):
         file = getattr(options, name)
         if file is not None and not Path(file).absolute().parent.is_dir():
             raise ValueError(f"--{name} {file}: its folder does not exist")
+    if options.svg is not None and options.baseline is None:
+        raise ValueError("--svg shows differences to one learner: name it with --baseline")
+    from sdar_agents.bench.figure import figure
     from sdar_agents.bench.latex import latex
     from sdar_agents.bench.page import page
     from sdar_agents.bench.report import Question, make_report
@@ -73,6 +78,8 @@ def run(arguments: Sequence[str]) -> None:
         Path(options.latex).write_text(latex(report), encoding="utf-8")
     if options.html is not None:
         Path(options.html).write_text(page(report), encoding="utf-8")
+    if options.svg is not None:
+        Path(options.svg).write_text(figure(report, question.metrics[0]), encoding="utf-8")
 
 
 def _print(report: dict[str, object]) -> None:

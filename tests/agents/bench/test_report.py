@@ -7,11 +7,13 @@ import json
 from html.parser import HTMLParser
 from io import StringIO
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from sdar_agents.bench.figure import figure
 from sdar_agents.bench.latex import escaped, latex
 from sdar_agents.bench.page import page
 from sdar_agents.bench.report import Question, make_report
@@ -260,6 +262,39 @@ def test_the_page_shows_curves_intervals_and_verdicts(report: dict[str, Any]) ->
     assert "good − plain" in html  # noqa: RUF001
     assert "not distinguishable" in html
     assert "prefers-color-scheme: dark" in html
+
+
+def test_the_figure_is_a_picture_of_differences_to_the_baseline() -> None:
+    report = make_report(three_learners(), Question(metrics=("area",), baseline="plain"))
+    drawn_svg = ElementTree.fromstring(figure(report, "area"))
+    texts = ["".join(it.itertext()) for it in drawn_svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[0] == "toy-bench: area under the learning curve, minus that of plain (95% intervals, 5 seeds)"
+    assert {"toy", "same", "good"} <= set(texts)
+    assert "plain" not in texts
+    # A dot stands where its number says: 0 and the difference on one scale.
+    words = {"".join(it.itertext()): it for it in drawn_svg.iter("{http://www.w3.org/2000/svg}title")}
+    of_good = next(text for text in words if text.startswith("toy, good: "))
+    expected = pair(report, "good", "plain", "area")["difference"]
+    assert (
+        of_good == f"toy, good: {expected['mean']:.3f} [{expected['interval'][0]:.3f}, {expected['interval'][1]:.3f}]"
+    )
+
+
+def test_a_figure_of_hostile_names_is_one_document() -> None:
+    rows = [
+        dataclasses.replace(it, learner=HOSTILE if it.learner == "good" else it.learner) for it in three_learners().rows
+    ]
+    report = make_report(results(*rows), Question(metrics=("success",), baseline="plain"))
+    tags = {it.tag.rpartition("}")[2] for it in ElementTree.fromstring(figure(report, "success")).iter()}
+    assert tags <= {"svg", "style", "rect", "text", "circle", "g", "line", "title"}
+
+
+def test_a_figure_needs_a_baseline(report: dict[str, Any]) -> None:
+    with pytest.raises(ResultError, match="--baseline"):
+        figure(report, "area")
+    alone = make_report(three_learners(), Question(metrics=("success",), baseline="plain"))
+    with pytest.raises(ResultError, match="no pair could be compared in area"):
+        figure(alone, "area")
 
 
 def test_the_tables_hold_the_verdicts_and_what_is_missing(report: dict[str, Any]) -> None:
