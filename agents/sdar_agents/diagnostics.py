@@ -106,19 +106,22 @@ def start_entropy(batch: TurnBatch) -> dict[str, float]:
     return {"start_entropy": float(token_mean(batch.old_entropy, batch.metric_weight))}
 
 
-def token_counts(batch: TurnBatch, needs: Needs, *, drawn: int) -> dict[str, float]:
+def token_counts(scored: TurnBatch, trained: TurnBatch, needs: Needs, *, drawn: int) -> dict[str, float]:
     """`tokens/...`: what each phase worked on, over all processes, before sharing.
 
     Args:
+        scored: The rows that were scored before the updates.
+        trained: The rows that the updates were made of; a learner may add some.
         drawn: Tokens that the rollout drew.
     """
-    response = float(batch.response_mask.sum())
-    student = float(batch.prompt_mask.sum()) + response
-    counts = {"tokens/rollout": float(drawn), "tokens/update": student}
-    scored = student * (1 + needs.reference)
-    if batch.teacher_prompt_mask is not None:
-        teacher = float(batch.teacher_prompt_mask.sum()) + response
-        scored += teacher * needs.teacher_at_start
-        counts["tokens/teacher"] = teacher
-    scored += sum(float(view.prompt_mask.sum()) + response for view in batch.views.values())
-    return {**counts, "tokens/score": scored}
+    response = float(scored.response_mask.sum())
+    score = (float(scored.prompt_mask.sum()) + response) * (1 + needs.reference)
+    if scored.teacher_prompt_mask is not None:
+        score += (float(scored.teacher_prompt_mask.sum()) + response) * needs.teacher_at_start
+    score += sum(float(view.prompt_mask.sum()) + response for view in scored.views.values())
+    response = float(trained.response_mask.sum())
+    counts = {"tokens/rollout": float(drawn), "tokens/score": score}
+    counts["tokens/update"] = float(trained.prompt_mask.sum()) + response
+    if trained.teacher_prompt_mask is not None:
+        counts["tokens/teacher"] = float(trained.teacher_prompt_mask.sum()) + response
+    return counts

@@ -214,7 +214,7 @@ def learn(
     run.backend.sleep()
     with clock.phase("score"):
         batch = scored(run, batch)
-    mismatch = mismatch_metrics(batch, cap=run.config.importance_cap)
+    drawn = batch
     learner = run.config.learner
     batch = learner.prepare(replace(batch, signals=dict(run.signals)), step)
     with clock.phase("diagnostics"):
@@ -234,9 +234,9 @@ def learn(
     clock.seconds["update"] -= clock.seconds["teacher"]
     metrics = {
         **_episode_metrics(episodes, counts, run),
-        **mismatch,
+        **mismatch_metrics(drawn, cap=run.config.importance_cap),
         **start_entropy(batch),
-        **token_counts(batch, learner.needs, drawn=counts.response_tokens),
+        **token_counts(drawn, batch, learner.needs, drawn=counts.response_tokens),
         **compared,
         **learned,
     }

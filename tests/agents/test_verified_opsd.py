@@ -307,8 +307,21 @@ def test_recalled_turns_change_what_is_learnt_and_no_metric(
         rows[replay] = [row for row in read_metrics(Path(config.run)) if row["kind"] == "train"]
     assert rows[0.0][0]["loss"] == rows[2.0][0]["loss"]
     assert rows[0.0][1]["gradient_norm"] != rows[2.0][1]["gradient_norm"]
+    # Who came back is taught, not scored anew.
+    assert rows[2.0][1]["tokens/update"] > rows[0.0][1]["tokens/update"]
+    assert rows[2.0][0]["tokens/score"] == rows[0.0][0]["tokens/score"] > rows[0.0][0]["tokens/update"]
     if learning_rate > 1e-10:
         return
     # Nothing moves, so what the step's own turns say must not depend on who stands behind them.
-    for name in ("loss", "gap", "gap_std", "effect", "distill_loss", "teacher_k3", "gap/turn_1", "gap/failure"):
+    for name in (
+        "loss",
+        "gap",
+        "gap_std",
+        "effect",
+        "distill_loss",
+        "teacher_k3",
+        "gap/turn_1",
+        "tokens/score",
+        "sampler_mismatch",
+    ):
         assert rows[2.0][1][name] == pytest.approx(rows[0.0][1][name], rel=1e-4, abs=1e-6), name

@@ -101,10 +101,11 @@ def _texts(folder: Path, cell: Cell) -> dict[str, str]:
 
 
 def _shortened(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of metrics; what is told of an evaluation stays as it is."""
+    """A line of metrics; evaluations, whole numbers and what the report shows stay as they are."""
     if row["kind"] != "train":
         return dict(row)
-    return {key: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value for key, value in row.items()}
+    long = {key for key, value in row.items() if isinstance(value, float) and not value.is_integer()}
+    return row | {key: float(f"{row[key]:.{DIGITS}g}") for key in long - {"seconds/step"}}
 
 
 def _add(archive: tarfile.TarFile, name: str, text: str) -> None:

@@ -218,7 +218,10 @@ def _learner(group: Group, rows: Sequence[Row], question: Question) -> dict[str,
     per_seed = [float(mean) for mean in success.mean(axis=1)]
     reached = [steps_to(question.threshold, row.curve.rates, row.curve.steps) for row in rows]
     of = _Estimator(question)
-    seconds = [row.seconds for row in rows if row.seconds is not None]
+    seconds, tokens = (
+        [value for value in values if value is not None]
+        for values in ([row.seconds for row in rows], [row.tokens for row in rows])
+    )
     return {
         "seeds": [row.seed for row in rows],
         "skills_shown": any(row.skills for row in rows),
@@ -239,6 +242,7 @@ def _learner(group: Group, rows: Sequence[Row], question: Question) -> dict[str,
         "by_length": _parts(success, group, _by_length(group), of),
         "by_turns": {name: of(table, few=True) for name, table in turns_tables(rows, group.tasks).items()},
         "seconds_per_step": float(np.median(seconds)) if seconds else None,
+        "tokens_per_step": float(np.median(tokens)) if tokens else None,
     }
 
 

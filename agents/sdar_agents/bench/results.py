@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from sdar_agents.bench.file import Cell
@@ -74,6 +75,7 @@ class Row:
         oracle_turns: Task id to the number of turns that the oracle needs, where that is known.
         skills: Whether the final prompts showed skills.
         seconds: Median seconds of a training step; None if it was not recorded.
+        tokens: Median tokens of a training step, those that every phase worked on together; None likewise.
         provenance: Versions, commit and hashes.
     """
 
@@ -87,6 +89,7 @@ class Row:
     oracle_turns: Mapping[str, int | None] = field(default_factory=dict)
     skills: bool = False
     seconds: float | None = None
+    tokens: float | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -181,7 +184,8 @@ def read_cell(folder: Path, cell: Cell) -> Row:
         curve=read_curve(folder),
         oracle_turns=values["oracle_turns"],
         skills=bool(header.settings.get("skills", False)),
-        seconds=_step_seconds(folder),
+        seconds=_per_step(folder, ("seconds/step",)),
+        tokens=_per_step(folder, ("tokens/rollout", "tokens/score", "tokens/teacher", "tokens/update")),
         provenance=values["provenance"],
     )
 
@@ -299,7 +303,8 @@ def _run(folder: Path) -> Row:
         },
         outcomes={task: Outcome("", task in solved, None, None) for task in curve.tasks if task not in last["failed"]},
         curve=curve,
-        seconds=_step_seconds(folder),
+        seconds=_per_step(folder, ("seconds/step",)),
+        tokens=_per_step(folder, ("tokens/rollout", "tokens/score", "tokens/teacher", "tokens/update")),
         provenance=known,
     )
 
@@ -324,9 +329,7 @@ def _labelled(rows: Sequence[Row]) -> list[Row]:
     return labelled
 
 
-def _step_seconds(folder: Path) -> float | None:
-    try:
-        seconds = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["seconds"].get("step")
-    except (OSError, ValueError, KeyError, AttributeError):
-        return None
-    return None if seconds is None else float(seconds)
+def _per_step(folder: Path, names: Sequence[str]) -> float | None:
+    """The median over training steps of the sum of some metrics; one that a learner has not counts as 0."""
+    steps = [row for row in read_metrics(folder) if row["kind"] == "train" and names[0] in row]
+    return median(sum(row.get(name, 0.0) for name in names) for row in steps) if steps else None

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 RESULT_HEADS = (
-    "learner", "seeds", "success", "IQM", "quartiles", "area", "steps to {threshold:g}", "score", "turns", "s/step"
+    "learner", "seeds", "success", "IQM", "quartiles", "area", "steps to {threshold:g}", "score", "turns", "s/step",
+    "tokens/step",
 )  # fmt: skip
 
 
@@ -48,6 +49,7 @@ def result_rows(environment: Mapping[str, Any]) -> list[list[str]]:
             interval(it["score"]),
             "-" if it["turns"] is None else f"{it['turns']:.1f}",
             "-" if it["seconds_per_step"] is None else f"{it['seconds_per_step']:.1f}",
+            "-" if it["tokens_per_step"] is None else f"{it['tokens_per_step']:,.0f}",
         ]
         for label, it in environment["learners"].items()
     ]

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 
 from sdar_agents.bench.file import Bench, read_bench
 from sdar_agents.bench.folder import BenchFolderError, claim, read_manifest, state_of
+from sdar_agents.bench.report import Question, make_report
 from sdar_agents.bench.results import ResultError, read_results
 from sdar_agents.bench.run import run_bench
 from sdar_agents.checkpoint import checkpoints, latest_checkpoint
@@ -343,6 +345,21 @@ def test_the_page_of_a_bench_is_asked_for_by_its_cells(
     with pytest.raises(SystemExit):
         main(["view", str(whole[0])])
     assert "its cells do: sdar-gym view " in capsys.readouterr().err
+
+
+def test_the_report_tells_what_a_step_costs(whole: tuple[Path, Bench]) -> None:
+    found = make_report(read_results([whole[0]]), Question())["environments"]["line"]["learners"]
+    for learner in LEARNERS:
+        of_seeds = []
+        for seed in (0, 1):
+            steps = [
+                row for row in read_metrics(whole[0] / "line" / learner / f"seed-{seed}") if row["kind"] == "train"
+            ]
+            parts = ("rollout", "score", "update", *(("teacher",) if learner == "sdar" else ()))
+            of_seeds.append(median(sum(row[f"tokens/{part}"] for part in parts) for row in steps))
+        assert found[learner]["tokens_per_step"] == median(of_seeds)
+        assert found[learner]["seconds_per_step"] > 0
+    assert found["sdar"]["tokens_per_step"] > 1.3 * found["grpo"]["tokens_per_step"]
 
 
 def test_plain_runs_are_compared_by_their_last_evaluation(
