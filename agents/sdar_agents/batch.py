@@ -53,7 +53,7 @@ class TurnBatch:
         skills_shown: Whether the student's own prompt carried the skills, [N].
         teacher_logprobs: Under the teacher at the start of the step, [N, R]; None unless `needs.teacher_at_start`.
         old_entropy: Of the policy at the start of the step, [N, R]; None unless `needs.entropy_at_start`.
-        views: Further prompts of the teacher, by name, scored at the start of the step; those of `needs.views`.
+        views: Further prompts by name: those of `needs.views`, scored at the start of the step, and of `needs.prompts`.
         token_advantages: Advantages of single tokens, in the place of `advantages`, [N, R]; a `prepare` may fill it.
         distill_weight: What a token's distillation is multiplied by, [N, R]; a `prepare` may fill it.
         loss_weight: What each token's loss counts in the mean of an optimizer update, [N, R]; the training loop fills

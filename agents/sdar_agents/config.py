@@ -28,7 +28,7 @@ from sdar_agents.learners import (
     Skill0,
     SkillGRPO,
     SkillSD,
-    VerifiedOPSD,
+    VerifiedImitation,
     learner_class,
 )  # fmt: skip
 from sdar_agents.learners.base import Learner
@@ -247,14 +247,14 @@ _TINY_LEARNERS: dict[str, Learner] = {
     "ucob": UCOB(rl=_TINY_RL),
     "craft": CRAFT(sdar=SDAR(rl=_TINY_RL, weight=0.1)),
     "skill0": Skill0(rl=_TINY_RL, stage_steps=10),
-    "verified_opsd": VerifiedOPSD(rl=_TINY_RL, weight=50.0),
+    "verified_imitation": VerifiedImitation(rl=_TINY_RL),
 }
 # Without rewards nothing holds a teacher that learns with its student: they collapse together (README).
 _TINY_CHANGES: dict[str, dict[str, Any]] = {
     "opsd": {"teacher": "reference"},
     "atod": {"teacher": "reference"},
-    # Many small updates: whole distributions of a teacher that stays as it is bear them.
-    "verified_opsd": {"teacher": "reference", "learning_rate": 5e-4, "minibatches": 32},
+    # Many updates: what has been rewarded may be learned again and again.
+    "verified_imitation": {"minibatches": 32},
 }
 
 PRESETS: dict[str, Preset] = {

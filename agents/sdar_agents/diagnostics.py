@@ -118,7 +118,7 @@ def token_counts(scored: TurnBatch, trained: TurnBatch, needs: Needs, *, drawn: 
     score = (float(scored.prompt_mask.sum()) + response) * (1 + needs.reference)
     if scored.teacher_prompt_mask is not None:
         score += (float(scored.teacher_prompt_mask.sum()) + response) * needs.teacher_at_start
-    score += sum(float(view.prompt_mask.sum()) + response for view in scored.views.values())
+    score += sum(float(scored.views[name].prompt_mask.sum()) + response for name in needs.views)
     response = float(trained.response_mask.sum())
     counts = {"tokens/rollout": float(drawn), "tokens/score": score}
     counts["tokens/update"] = float(trained.prompt_mask.sum()) + response

@@ -83,7 +83,7 @@ def longest_rows(run: Run, *, prompt: int, skills: int) -> TurnBatch:
         advantages=torch.zeros(rows),
         state=numbers,
         skills_shown=torch.zeros(rows, dtype=torch.bool),
-        views={name: View(longest, torch.ones_like(longest, dtype=torch.bool)) for name in needs.views},
+        views=dict.fromkeys((*needs.views, *needs.prompts), View(longest, torch.ones_like(longest, dtype=torch.bool))),
     )
 
 

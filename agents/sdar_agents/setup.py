@@ -165,7 +165,7 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
             sampling=Sampling(temperature=config.temperature, max_tokens=config.max_response_tokens),
             max_prompt_tokens=config.max_prompt_tokens,
             teacher_prompts=needs.teacher_prompts,
-            views=needs.views,
+            views=(*needs.views, *needs.prompts),
         ),
         context=context,
         skill_types={skill.id: skill.task_types for skill in bank} if bank is not None else {},

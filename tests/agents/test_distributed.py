@@ -141,7 +141,7 @@ def test_two_processes_play_rounds_and_average_over_episodes_as_one(
 @pytest.mark.slow
 def test_two_processes_recall_the_turns_that_one_does(number_line_config: MakeConfig, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"groups": 3, "minibatches": 2, "learning_rate": LEARNING_RATE, "teacher": "reference"}
-    one = number_line_config("verified_opsd", steps=2, run=str(tmp_path / "one"), **settings)
+    one = number_line_config("verified_imitation", steps=2, run=str(tmp_path / "one"), **settings)
     two = replace(one, run=str(tmp_path / "two"))
     train(one, console=QUIET)
     finished = torchrun(two)

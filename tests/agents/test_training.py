@@ -60,7 +60,7 @@ def timeless(run: str) -> list[dict[str, Any]]:
 
 
 # These have little left to learn here: shown the skill, the walker obeys. They have a test of their own below.
-ACTING = {"skill_grpo", "bcsd", "skill0", "ucob", "verified_opsd"}
+ACTING = {"skill_grpo", "bcsd", "skill0", "ucob", "verified_imitation"}
 
 
 @pytest.mark.parametrize("learner", sorted(set(LEARNERS) - ACTING))

@@ -105,7 +105,7 @@ def _shortened(row: Mapping[str, Any]) -> dict[str, Any]:
     if row["kind"] != "train":
         return dict(row)
     long = {key for key, value in row.items() if isinstance(value, float) and not value.is_integer()}
-    return row | {key: float(f"{row[key]:.{DIGITS}g}") for key in long - {"seconds/step"}}
+    return {**row} | {key: float(f"{row[key]:.{DIGITS}g}") for key in long - {"seconds/step"}}
 
 
 def _add(archive: tarfile.TarFile, name: str, text: str) -> None:

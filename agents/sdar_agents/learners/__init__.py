@@ -21,7 +21,7 @@ from sdar_agents.learners.skill0 import Skill0
 from sdar_agents.learners.skill_grpo import SkillGRPO
 from sdar_agents.learners.skill_sd import SkillSD
 from sdar_agents.learners.ucob import UCOB
-from sdar_agents.learners.verified_opsd import VerifiedOPSD
+from sdar_agents.learners.verified_imitation import VerifiedImitation
 
 LEARNERS: dict[str, type[Learner]] = {
     "grpo": GRPO,
@@ -41,7 +41,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "ucob": UCOB,
     "craft": CRAFT,
     "skill0": Skill0,
-    "verified_opsd": VerifiedOPSD,
+    "verified_imitation": VerifiedImitation,
 }
 """Name on the command line -> frozen dataclass of hyper-parameters with a loss."""
 
@@ -88,7 +88,7 @@ __all__ = [
     "SkillGRPO",
     "SkillSD",
     "TokenScores",
-    "VerifiedOPSD",
+    "VerifiedImitation",
     "learner_class",
     "learner_names",
 ]

@@ -28,6 +28,7 @@ class Needs:
         entropy_at_start: The policy's entropy before any update of the step, for `prepare` (`TurnBatch.old_entropy`).
         views: Further prompts of the teacher, scored before any update of the step (`TurnBatch.views`); names of
             `teacher_views.py`.
+        prompts: Further prompts that come with each turn and are not scored; names as in `views`.
         gradient_probe: The two gradients of the loss compared at every step (`gradient_probe.py`), as metrics, whatever
             `diagnostics_every` says.
         aggregation: What the loss of an optimizer update is a mean over; see `aggregation.py`.
@@ -41,6 +42,7 @@ class Needs:
     teacher_at_start: bool = False
     entropy_at_start: bool = False
     views: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
     gradient_probe: bool = False
     aggregation: Aggregation = "token"
     aggregation_length: float = 1.0

@@ -60,7 +60,7 @@ class UCOB:
     @property
     def needs(self) -> Needs:
         """Those of the reinforcement learning part, both distributions, and the prompts without skills."""
-        return replace(self.rl.needs, teacher="distribution", distribution=True, views=(BARE,))
+        return replace(self.rl.needs, teacher="distribution", distribution=True, prompts=(BARE,))
 
     def shows_skills(self, step: int, member: int) -> bool:
         """Every other member of each group."""
