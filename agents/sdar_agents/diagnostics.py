@@ -81,6 +81,17 @@ def success_by_type(episodes: Sequence[Episode]) -> dict[str, float]:
     return {f"success/{kind}": sum(values) / len(values) for kind, values in sorted(solved.items())}
 
 
+def success_by_skills(episodes: Sequence[Episode]) -> dict[str, float]:
+    """`success_with_skills` and `success_without_skills`, of a step in which some episodes acted with skills."""
+    solved: dict[bool, list[bool]] = {True: [], False: []}
+    for episode in episodes:
+        solved[any(turn.skills_shown for turn in episode.turns)].append(episode.success)
+    if not solved[True]:
+        return {}
+    names = {True: "success_with_skills", False: "success_without_skills"}
+    return {names[shown]: sum(found) / len(found) for shown, found in solved.items() if found}
+
+
 def cut_skills(episodes: Sequence[Episode], tokenizer: ChatTokenizer) -> int:
     """Episodes whose skill text does not stand whole in the last prompt that should show it; must be 0.
 

@@ -26,7 +26,7 @@ from sdar_agents.checkpoint import (
     save_checkpoint,
 )
 from sdar_agents.config import TrainConfig
-from sdar_agents.diagnostics import cut_skills, start_entropy, success_by_type, token_counts
+from sdar_agents.diagnostics import cut_skills, start_entropy, success_by_skills, success_by_type, token_counts
 from sdar_agents.distributed import (
     full_model_state,
     full_optimizer_state,
@@ -287,6 +287,7 @@ def _episode_metrics(episodes: Sequence[Episode], counts: RolloutCounts, run: Ru
         "skills_dropped": float(run.context.dropped_skills if run.context else 0),
         "skills_cut": float(cut_skills(episodes, run.tokenizer)),
         **success_by_type(episodes),
+        **success_by_skills(episodes),
         "skill_matches_type": sum(_saw_own_skill(episode, run) for episode in episodes) / n,
         "wrong_skills": sum(run.context.is_wrong(episode.task_id) for episode in episodes) / n if run.context else 0.0,
     }

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from sdar_agents.batch import collate
 from sdar_agents.config import ConfigError, TrainConfig
-from sdar_agents.diagnostics import GapSums, cut_skills, success_by_type
+from sdar_agents.diagnostics import GapSums, cut_skills, success_by_skills, success_by_type
 from sdar_agents.distributed import ALONE
 from sdar_agents.gradient_probe import PROBE_ROWS, compare_gradients, probe_rows
 from sdar_agents.learners import GRPO, GRPOOPSD, SDAR, LossOutput, TokenScores
@@ -51,6 +51,14 @@ def test_the_gap_is_split_by_turn_advantage_and_success() -> None:
 def test_success_is_told_by_kind_of_task() -> None:
     clean = [replace(episode(turn(reward=reward)), task_type="clean") for reward in (1.0, 0.0, 0.0, 0.0)]
     assert success_by_type([*clean, episode(turn(reward=1.0))]) == {"success/clean": 0.25, "success/toy": 1.0}
+
+
+def test_success_is_told_with_and_without_skills_where_some_acted_with_them() -> None:
+    shown = [episode(replace(turn(reward=reward), skills_shown=True)) for reward in (1.0, 0.0)]
+    bare = [episode(turn(reward=reward)) for reward in (1.0, 0.0, 0.0, 0.0)]
+    assert success_by_skills([*shown, *bare]) == {"success_with_skills": 0.5, "success_without_skills": 0.25}
+    assert success_by_skills(shown) == {"success_with_skills": 0.5}
+    assert success_by_skills(bare) == {}
 
 
 def ready(config: TrainConfig) -> tuple[Run, Any]:
