@@ -88,7 +88,7 @@ def test_where_nobody_is_better_nobody_is_imitated() -> None:
 
 
 def test_rows_that_count_nowhere_are_neither_imitated_nor_compared_with() -> None:
-    batch = collate([played((1, 1)), played((1, 2), 1.0), played((1, 3), 1.0, skills=True)], pad_id=0)
+    batch = collate([played((1, 1)), played((1, 2), 1.0), played((1, 3), 0.4, skills=True)], pad_id=0)
     ready = VerifiedImitation(rl=PLAIN).prepare(replace(batch, weight=torch.tensor([1.0, 0.0, 1.0])), 0)
     assert_close(ready.distill_weight, torch.tensor([[0.0], [0.0], [1.0]]))
 

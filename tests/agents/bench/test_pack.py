@@ -148,3 +148,15 @@ def test_what_cannot_be_packed_is_refused_and_no_file_is_left(whole: Whole, tmp_
         pack(broken, tmp_path / "line.tar.xz")
     assert not list(tmp_path.glob("*.tar.xz")) + list(tmp_path.glob(".*tar*"))
     assert len(read_manifest(whole[0]).cells) == 4
+
+
+def test_the_packed_study_in_the_repository_is_of_its_files() -> None:
+    study = Path(__file__).parents[3] / "benchmarks" / "study"
+    files = sorted(study.glob("*.tar.xz"))
+    assert files
+    for file in files:
+        results = read_results([file])
+        listed = {cell.name for cell in read_bench(study / f"{file.name.removesuffix('.tar.xz')}.toml").cells()}
+        assert {f"{row.environment}/{row.learner}/seed-{row.seed}" for row in results.rows} <= listed
+        assert not [it for it in results.missing if it.state == "unreadable"]
+        assert not results.left_out
