@@ -101,7 +101,7 @@ def _texts(folder: Path, cell: Cell) -> dict[str, str]:
 
 
 def _shortened(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of metrics; evaluations, whole numbers and what the report shows stay as they are."""
+    """A line of metrics; evaluations, whole numbers and the seconds that the report shows stay as they are."""
     if row["kind"] != "train":
         return dict(row)
     long = {key for key, value in row.items() if isinstance(value, float) and not value.is_integer()}

@@ -31,6 +31,8 @@ LENGTHS = (("1-5", 1, 5), ("6-10", 6, 10), ("over 10", 11, 10**9))
 """Names and bounds of the lengths by which tasks and solutions are divided, in turns."""
 FEWER_RESAMPLES = 2_000
 """For intervals of parts and of points of curves, of which there are many."""
+TOKENS = ("tokens/rollout", "tokens/score", "tokens/teacher", "tokens/update")
+"""Metrics of a training step that add up to the tokens that it worked on."""
 _UNIT, _DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
 
 
@@ -45,6 +47,7 @@ class Question:
         separately: Whether rows that must not be compared form groups of their own, instead of being refused.
         alpha: Level of all comparisons of a metric together; intervals have confidence 1 - alpha.
         seed: Of the resampling.
+        show: Metrics of the training steps to tell the course of.
     """
 
     metrics: tuple[str, ...] = ("success", "area")
@@ -53,13 +56,17 @@ class Question:
     separately: bool = False
     alpha: float = 0.05
     seed: int = 0
+    show: tuple[str, ...] = ()
 
-    def check(self, learners: Sequence[str]) -> None:
+    def check(self, learners: Sequence[str], metrics: Sequence[str]) -> None:
         """Refuse what cannot be answered.
 
         Raises:
             ResultError: a metric or a baseline that there is not, a level or threshold outside (0, 1).
         """
+        for metric in self.show:
+            if metric not in metrics:
+                raise ResultError(unknown("training metric", metric, metrics))
         for metric in self.metrics:
             if metric not in METRICS:
                 raise ResultError(unknown("metric", metric, METRICS))
@@ -101,7 +108,7 @@ def make_report(results: Results, question: Question) -> dict[str, Any]:
         ResultError: nothing to report, a question that has no answer, or rows that must not be compared (the text says
             in what they differ) while `separately` was not asked for.
     """
-    question.check(results.learners)
+    question.check(results.learners, sorted({name for row in results.rows for name in row.training}))
     if not results.rows:
         raise ResultError("there is no finished run to report on" + _why(results.missing))
     groups = make_groups(results, separately=question.separately)
@@ -218,10 +225,6 @@ def _learner(group: Group, rows: Sequence[Row], question: Question) -> dict[str,
     per_seed = [float(mean) for mean in success.mean(axis=1)]
     reached = [steps_to(question.threshold, row.curve.rates, row.curve.steps) for row in rows]
     of = _Estimator(question)
-    seconds, tokens = (
-        [value for value in values if value is not None]
-        for values in ([row.seconds for row in rows], [row.tokens for row in rows])
-    )
     return {
         "seeds": [row.seed for row in rows],
         "skills_shown": any(row.skills for row in rows),
@@ -241,9 +244,34 @@ def _learner(group: Group, rows: Sequence[Row], question: Question) -> dict[str,
         "by_task_type": _parts(success, group, _by_type(group), of),
         "by_length": _parts(success, group, _by_length(group), of),
         "by_turns": {name: of(table, few=True) for name, table in turns_tables(rows, group.tasks).items()},
-        "seconds_per_step": float(np.median(seconds)) if seconds else None,
-        "tokens_per_step": float(np.median(tokens)) if tokens else None,
+        "seconds_per_step": _per_step(rows, ("seconds/step",)),
+        "tokens_per_step": _per_step(rows, TOKENS),
+        "training": {
+            name: _course([row.training[name] for row in rows if name in row.training])
+            for name in question.show
+            if any(name in row.training for row in rows)
+        },
     }
+
+
+def _per_step(rows: Sequence[Row], names: Sequence[str]) -> float | None:
+    """The median over seeds of the median over training steps of the sum of some metrics, those that are there."""
+    of_seeds = []
+    for row in rows:
+        parts = [row.training[name] for name in names if name in row.training]
+        if parts:
+            of_seeds.append(float(np.median(np.sum(parts, axis=0))))
+    return float(np.median(of_seeds)) if of_seeds else None
+
+
+def _course(of_seeds: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """A metric's mean over the first and over the last quarter of the training steps, over seeds and of each."""
+    quarters = [max(1, len(values) // 4) for values in of_seeds]
+    ends = {
+        "first": [float(np.mean(values[:count])) for values, count in zip(of_seeds, quarters, strict=True)],
+        "last": [float(np.mean(values[-count:])) for values, count in zip(of_seeds, quarters, strict=True)],
+    }
+    return {name: {"mean": float(np.mean(values)), "per_seed": values} for name, values in ends.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from sdar_agents.bench.file import Cell
@@ -74,8 +73,8 @@ class Row:
         curve: Of its training.
         oracle_turns: Task id to the number of turns that the oracle needs, where that is known.
         skills: Whether the final prompts showed skills.
-        seconds: Median seconds of a training step; None if it was not recorded.
-        tokens: Median tokens of a training step, those that every phase worked on together; None likewise.
+        training: Metric of the training steps to its value in each of them, in order; of one that only some steps have,
+            to those.
         provenance: Versions, commit and hashes.
     """
 
@@ -88,8 +87,7 @@ class Row:
     curve: Curve
     oracle_turns: Mapping[str, int | None] = field(default_factory=dict)
     skills: bool = False
-    seconds: float | None = None
-    tokens: float | None = None
+    training: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -184,8 +182,7 @@ def read_cell(folder: Path, cell: Cell) -> Row:
         curve=read_curve(folder),
         oracle_turns=values["oracle_turns"],
         skills=bool(header.settings.get("skills", False)),
-        seconds=_per_step(folder, ("seconds/step",)),
-        tokens=_per_step(folder, ("tokens/rollout", "tokens/score", "tokens/teacher", "tokens/update")),
+        training=read_training(folder),
         provenance=values["provenance"],
     )
 
@@ -303,8 +300,7 @@ def _run(folder: Path) -> Row:
         },
         outcomes={task: Outcome("", task in solved, None, None) for task in curve.tasks if task not in last["failed"]},
         curve=curve,
-        seconds=_per_step(folder, ("seconds/step",)),
-        tokens=_per_step(folder, ("tokens/rollout", "tokens/score", "tokens/teacher", "tokens/update")),
+        training=read_training(folder),
         provenance=known,
     )
 
@@ -329,7 +325,12 @@ def _labelled(rows: Sequence[Row]) -> list[Row]:
     return labelled
 
 
-def _per_step(folder: Path, names: Sequence[str]) -> float | None:
-    """The median over training steps of the sum of some metrics; one that a learner has not counts as 0."""
-    steps = [row for row in read_metrics(folder) if row["kind"] == "train" and names[0] in row]
-    return median(sum(row.get(name, 0.0) for name in names) for row in steps) if steps else None
+def read_training(folder: Path) -> dict[str, tuple[float, ...]]:
+    """The numbers of a run's training steps, by metric."""
+    found: dict[str, list[float]] = {}
+    for row in read_metrics(folder):
+        if row["kind"] == "train":
+            for name, value in row.items():
+                if isinstance(value, float):
+                    found.setdefault(name, []).append(value)
+    return {name: tuple(values) for name, values in found.items()}

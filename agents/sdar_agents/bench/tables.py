@@ -73,6 +73,15 @@ def part_tables(environment: Mapping[str, Any]) -> Iterator[Words]:
         rows = [[label, *(interval(it[part].get(name)) for name in names)] for label, it in learners.items()]
         if len(names) > 1:
             yield f"success by {words}", heads, rows
+    shown = list(dict.fromkeys(name for it in learners.values() for name in it["training"]))
+    if shown:
+        courses = [[label, *(course(it["training"].get(name)) for name in shown)] for label, it in learners.items()]
+        yield "training, first quarter -> last", ["learner", *shown], courses
+
+
+def course(value: Mapping[str, Any] | None) -> str:
+    """Where a metric was in the beginning, and at the end."""
+    return "-" if value is None else f"{value['first']['mean']:.4g} -> {value['last']['mean']:.4g}"
 
 
 def comparison_tables(report: Mapping[str, Any]) -> Iterator[Words]:

@@ -25,6 +25,8 @@ class ReportOptions:
     """The folder of a bench, a packed bench, or folders of runs of `sdar-gym train`."""
     metric: tuple[str, ...] = ("success", "area")
     """What pairs are compared in: success (of the final panel), area (under the learning curve), score."""
+    show: tuple[str, ...] = ()
+    """Metrics of the training steps to tell the course of, such as `gap gate entropy` (agents/README.md)."""
     threshold: float = 0.5
     """Of success: how many steps until a run stands there."""
     baseline: str | None = None
@@ -69,6 +71,7 @@ def run(arguments: Sequence[str]) -> None:
         separately=options.separately,
         alpha=options.alpha,
         seed=options.seed,
+        show=tuple(dict.fromkeys(options.show)),
     )
     report = make_report(read_results([Path(path) for path in options.paths]), question)
     _print(report)

@@ -362,6 +362,26 @@ def test_the_report_tells_what_a_step_costs(whole: tuple[Path, Bench]) -> None:
     assert found["sdar"]["tokens_per_step"] > 1.3 * found["grpo"]["tokens_per_step"]
 
 
+def test_the_report_tells_the_course_of_training_metrics(
+    whole: tuple[Path, Bench], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["bench", "report", str(whole[0]), "--show", "gap", "success"])
+    said = capsys.readouterr().out
+    assert "training, first quarter -> last" in said
+    found = make_report(read_results([whole[0]]), Question(show=("gap", "success")))["environments"]["line"]["learners"]
+    assert list(found["grpo"]["training"]) == ["success"]
+    gaps = [
+        [row["gap"] for row in read_metrics(whole[0] / "line" / "sdar" / f"seed-{seed}") if row["kind"] == "train"]
+        for seed in (0, 1)
+    ]
+    assert found["sdar"]["training"]["gap"]["first"]["per_seed"] == [values[0] for values in gaps]
+    assert found["sdar"]["training"]["gap"]["last"]["mean"] == pytest.approx(sum(values[-1] for values in gaps) / 2)
+    assert f"{found['sdar']['training']['gap']['last']['mean']:.4g}" in said
+    with pytest.raises(SystemExit):
+        main(["bench", "report", str(whole[0]), "--show", "gatte"])
+    assert "unknown training metric 'gatte'; did you mean 'gate'?" in capsys.readouterr().err
+
+
 def test_plain_runs_are_compared_by_their_last_evaluation(
     whole: tuple[Path, Bench], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
