@@ -38,7 +38,13 @@ def number_line_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_walker(tmp_path_factory.mktemp("model"), head_size=16)
 
 
-def write_walker(folder: Path, *, head_size: int) -> Path:
+@pytest.fixture(scope="session")
+def obedient_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, trained longer: it obeys a skill nearly always, on whatever processor it was trained."""
+    return write_walker(tmp_path_factory.mktemp("obedient"), head_size=16, epochs=10)
+
+
+def write_walker(folder: Path, *, head_size: int, epochs: int = 4) -> Path:
     """Train the walker of the number line and write it to a folder."""
     env = make_agent_env(NUMBER_LINE, COMPACT)
     generator = np.random.default_rng(0)
@@ -61,7 +67,7 @@ def write_walker(folder: Path, *, head_size: int) -> Path:
         Example(tokenizer.prompt_ids(prompt), (*tokenizer.text_ids(action), tokenizer.eos_id))
         for prompt, action in texts
     ]
-    supervise(model, examples, SupervisedSettings(epochs=4, batch_tokens=2048), pad_id=tokenizer.pad_id)
+    supervise(model, examples, SupervisedSettings(epochs=epochs, batch_tokens=2048), pad_id=tokenizer.pad_id)
     model.save_pretrained(folder)
     tokenizer.save(folder)
     return folder

@@ -85,6 +85,7 @@ def scored(batch: TurnBatch, needs: Needs) -> TurnBatch:
         # What a view says at its own table, after the student's prompts.
         said = of(20 + number).logprobs * mask
         views[name] = View(batch.prompt_ids, batch.prompt_mask, said)
+    views |= {name: View(batch.prompt_ids, batch.prompt_mask) for name in needs.prompts}
     return replace(batch, views=views, **found)
 
 

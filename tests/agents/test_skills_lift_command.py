@@ -24,10 +24,10 @@ def lift(model: Path, bank: Path, *arguments: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def report(number_line_model: Path, number_line_bank: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def report(obedient_model: Path, number_line_bank: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("lift")
     files = ["--json", str(folder / "lift.json"), "--html", str(folder / "lift.html")]
-    main(lift(number_line_model, number_line_bank, "--episodes", "18", *files))
+    main(lift(obedient_model, number_line_bank, "--episodes", "18", *files))
     page = (folder / "lift.html").read_text(encoding="utf-8")
     assert "retrieved:task_type" in page
     found: dict[str, Any] = json.loads((folder / "lift.json").read_text(encoding="utf-8"))
@@ -55,10 +55,10 @@ def test_each_skill_is_held_against_none_on_its_own_tasks(report: dict[str, Any]
 
 
 def test_a_killed_lift_goes_on_and_ends_the_same(
-    number_line_model: Path, number_line_bank: Path, report: dict[str, Any], tmp_path: Path
+    obedient_model: Path, number_line_bank: Path, report: dict[str, Any], tmp_path: Path
 ) -> None:
     run, file = tmp_path / "run", tmp_path / "lift.json"
-    arguments = lift(number_line_model, number_line_bank, "--run", str(run), "--json", str(file), "--episodes")
+    arguments = lift(obedient_model, number_line_bank, "--run", str(run), "--json", str(file), "--episodes")
     main([*arguments, "18"])
     # As a kill leaves it: a condition half played, its last line cut, others not begun.
     (run / "wrong.jsonl").unlink()
@@ -73,9 +73,9 @@ def test_a_killed_lift_goes_on_and_ends_the_same(
 
 
 def test_episodes_of_other_settings_are_refused_and_kept(
-    number_line_model: Path, number_line_bank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    obedient_model: Path, number_line_bank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = lift(number_line_model, number_line_bank, "--run", str(tmp_path), "--conditions", "oracle")
+    arguments = lift(obedient_model, number_line_bank, "--run", str(tmp_path), "--conditions", "oracle")
     main([*arguments, "--episodes", "4"])
     before = (tmp_path / "none.jsonl").read_bytes()
     with pytest.raises(SystemExit) as stopped:
@@ -86,9 +86,9 @@ def test_episodes_of_other_settings_are_refused_and_kept(
 
 
 def test_a_missed_bound_is_an_exit_code(
-    number_line_model: Path, number_line_bank: Path, capsys: pytest.CaptureFixture[str]
+    obedient_model: Path, number_line_bank: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = lift(number_line_model, number_line_bank, "--conditions", "wrong,oracle", "--episodes", "4")
+    arguments = lift(obedient_model, number_line_bank, "--conditions", "wrong,oracle", "--episodes", "4")
     main([*arguments, "--min", "oracle-wrong=0.9"])
     with pytest.raises(SystemExit) as stopped:
         main([*arguments, "--min", "wrong-none=0.5"])

@@ -124,6 +124,12 @@ def test_who_acted_with_skills_is_imitated_after_the_prompt_without_them() -> No
     assert prompts == [[1, 1], [1, 2]]
 
 
+def test_prompts_that_were_not_asked_for_are_named() -> None:
+    batch = collate([episode(turn((1, 1))), episode(turn((1, 2), reward=1.0))], pad_id=0)
+    with pytest.raises(ValueError, match="VerifiedImitation needs the prompts without skills and got none"):
+        VerifiedImitation(rl=PLAIN).prepare(batch, 0)
+
+
 def test_a_token_that_was_unlikely_with_skills_does_not_overflow_without_them() -> None:
     learner = VerifiedImitation(rl=PLAIN)
     batch = collate([played((1, 1)), played((1, 2), skills=True)], pad_id=0)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import TypeVar, get_args
 
 import torch
 
-from sdar_agents.batch import TurnBatch
+from sdar_agents.batch import TurnBatch, View
 from sdar_agents.learners.base import TokenScores
 from sdar_gym.errors import unknown
+
+Value = TypeVar("Value", torch.Tensor, View)
 
 
 def token_logprobs(scores: TokenScores, batch: TurnBatch) -> torch.Tensor:
@@ -24,7 +26,7 @@ def token_logprobs(scores: TokenScores, batch: TurnBatch) -> torch.Tensor:
     return scores.logprobs.masked_fill(~batch.response_mask, 0.0)
 
 
-def required(value: torch.Tensor | None, what: str, learner: str) -> torch.Tensor:
+def required(value: Value | None, what: str, learner: str) -> Value:
     """`value`, or a ValueError: the training loop left out something of `learner.needs`."""
     if value is None:
         raise ValueError(f"{learner} needs {what} and got none: compute what `learner.needs` asks for")

@@ -74,11 +74,12 @@ class VerifiedImitation:
             advantages=self.rl.prepare(alone, step).advantages,
             distill_weight=_verified(batch)[:, None] * batch.token_weight,
             only_taught=tried,
-            views={},
         )
 
     def recall(self, batch: TurnBatch, memory: TurnBatch | None, step: int) -> tuple[TurnBatch, TurnBatch]:
         """Remembered turns behind the step's own, as trajectories of their own, without advantages."""
+        # Other prompts have done their work, and a checkpoint does not hold them.
+        batch = replace(batch, views={})
         known = batch.rows(torch.zeros(0, dtype=torch.int64)) if memory is None else memory
         if self.weight == 0:
             return batch, known
@@ -115,7 +116,8 @@ def _verified(batch: TurnBatch) -> torch.Tensor:
 
 def _bare_prompts(batch: TurnBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and mask of the student's prompts, those without skills where it acted with them."""
-    bare, tried = batch.views[BARE], batch.skills_shown[:, None]
+    bare = required(batch.views.get(BARE), "the prompts without skills", "VerifiedImitation")
+    tried = batch.skills_shown[:, None]
     width = max(bare.prompt_ids.shape[1], batch.prompt_ids.shape[1])
     ids, mask = (
         torch.where(tried, pad_columns(without, width), pad_columns(own, width))
