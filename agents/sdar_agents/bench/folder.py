@@ -154,11 +154,16 @@ def differences(old: Manifest, new: Manifest) -> list[str]:
     shared = sorted(old.settings.keys() & new.settings.keys())
     found: dict[str, list[str]] = {}
     for pair in shared:
-        before, after = old.settings[pair], new.settings[pair]
-        for key in sorted({*before, *after} - _FREE):
+        before, after = deciding(old.settings[pair]), deciding(new.settings[pair])
+        for key in sorted({*before, *after}):
             if before.get(key) != after.get(key):
                 found.setdefault(f"{key}: {before.get(key)} -> {after.get(key)}", []).append(pair)
     return [line if len(pairs) == len(shared) else f"{', '.join(pairs)}: {line}" for line, pairs in found.items()]
+
+
+def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a pair's settings that decide its numbers."""
+    return {key: value for key, value in settings.items() if key not in _FREE}
 
 
 def state_of(folder: Path) -> State:

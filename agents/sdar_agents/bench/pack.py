@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, astuple
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sdar_agents.bench.file import Cell
@@ -21,7 +23,9 @@ from sdar_agents.bench.folder import (
     PACKED,
     RESULT,
     BenchFolderError,
+    Manifest,
     add_to_manifest,
+    deciding,
     is_packed,
     locked,
     read_manifest,
@@ -86,6 +90,53 @@ def unpack(file: Path, folder: Path) -> list[Cell]:
                     _take(source / cell.name, folder / cell.name)
                     taken.append(cell)
     return taken
+
+
+def reuse(source: Path, folder: Path, cells: Sequence[Cell]) -> list[Cell]:
+    """Take what another bench, a folder or packed, has finished of the very same runs; the cells that are new here.
+
+    The same are those with equal settings and seed, whatever their labels are. Each keeps its provenance, and becomes
+    as small as a packed cell.
+
+    Args:
+        folder: Of this bench, which `claim` has made its own.
+        cells: Those that may be taken.
+
+    Raises:
+        BenchFolderError: the source is no bench, or one of another version.
+        ResultError: a finished cell there that cannot be read.
+    """
+    wanted = read_manifest(folder)
+    with unpacked(source) if is_packed(source) else nullcontext(source) as place:
+        there = read_manifest(place)
+        if there.version != wanted.version:
+            raise BenchFolderError(
+                f"{source} was made by sdar-gym {there.version}, this is {wanted.version}: results of two versions do "
+                "not belong in one bench; leave it out of --reuse"
+            )
+        finished = {_run_of(there, cell): cell for cell in there.cells if state_of(place / cell.name) == "finished"}
+        taken = []
+        for cell in cells:
+            twin = finished.get(_run_of(wanted, cell))
+            if twin is None or state_of(folder / cell.name) == "finished":
+                continue
+            with TemporaryDirectory(prefix="sdar-gym-reuse-") as name, locked(folder / cell.name) as is_free:
+                if is_free:
+                    for file, text in (_texts(place / twin.name, twin) | _renamed(place / twin.name, cell)).items():
+                        (Path(name) / file).write_text(text, encoding="utf-8")
+                    _take(Path(name), folder / cell.name)
+                    taken.append(cell)
+    return taken
+
+
+def _run_of(manifest: Manifest, cell: Cell) -> str:
+    """What decides every number of a cell, as one text."""
+    return json.dumps([cell.seed, deciding(manifest.settings[f"{cell.environment}/{cell.learner}"])], sort_keys=True)
+
+
+def _renamed(folder: Path, cell: Cell) -> dict[str, str]:
+    values = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    return {RESULT: json.dumps(values | {"cell": [cell.environment, cell.learner, cell.seed]}, indent=1) + "\n"}
 
 
 def _texts(folder: Path, cell: Cell) -> dict[str, str]:

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from sdar_agents.bench.file import Bench, BenchFileError, Cell
 from sdar_agents.bench.folder import ERROR, FORMAT, RESULT, claim, error_of, locked, state_of
+from sdar_agents.bench.pack import reuse
 from sdar_agents.config import TrainConfig
 from sdar_agents.files import write_text
 from sdar_gym.errors import closest
@@ -43,7 +44,7 @@ class Job:
 
 
 def run_bench(
-    bench: Bench, folder: Path, *, jobs: int, only: Sequence[str] = (), console: Console
+    bench: Bench, folder: Path, *, jobs: int, only: Sequence[str] = (), reused: Sequence[Path] = (), console: Console
 ) -> dict[Cell, Ending]:
     """Bring every chosen cell to its end; finished ones are left as they are, failed ones are tried again.
 
@@ -53,15 +54,19 @@ def run_bench(
         folder: Receives `ENVIRONMENT/LEARNER/seed-N` and the manifest.
         jobs: Cells at once, each in a process with one thread; with 1 they run here, with all threads.
         only: Patterns; see `chosen`.
+        reused: Other benches, whose finished cells of the very same settings and seed are taken instead of run.
 
     Returns:
         How each chosen cell ended; a cell that was not reached is missing.
 
     Raises:
-        BenchFileError, BenchFolderError: before anything runs.
+        BenchFileError, BenchFolderError, ResultError: before anything runs.
     """
     cells = chosen(list(bench.cells()), only)
     claim(folder, bench)
+    for source in reused:
+        taken = reuse(source, folder, cells)
+        console.print(f"{len(taken)} cells taken from {source}", highlight=False, soft_wrap=True)
     waiting = [_job(bench, folder, cell) for cell in cells if state_of(folder / cell.name) != "finished"]
     endings: dict[Cell, Ending] = {cell: "finished" for cell in cells if state_of(folder / cell.name) == "finished"}
     if endings:

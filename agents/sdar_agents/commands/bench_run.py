@@ -31,6 +31,8 @@ class RunOptions:
     """Cells at once, each in a process with one thread; 1 runs them in turn, with a progress bar and all threads."""
     only: tuple[str, ...] = ()
     """Cells to run: patterns such as `sdar`, `seed-0` or `kitchen/sdar*/seed-?`."""
+    reuse: tuple[str, ...] = ()
+    """Other benches, folders or packed, whose finished cells of the same settings and seed are taken instead of run."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -44,7 +46,8 @@ def run(arguments: Sequence[str]) -> None:
     bench = read_bench(Path(options.file))
     folder = Path(options.out or f"runs/{bench.name}")
     console = Console(stderr=True)
-    endings = run_bench(bench, folder, jobs=options.jobs, only=options.only, console=console)
+    reused = [Path(source) for source in options.reuse]
+    endings = run_bench(bench, folder, jobs=options.jobs, only=options.only, reused=reused, console=console)
     counts = Counter(endings.values())
     wanted = len(chosen(list(bench.cells()), options.only))
     console.print(

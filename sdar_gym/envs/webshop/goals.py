@@ -197,7 +197,7 @@ class Goals:
     def __init__(self, folder: Path, catalogue: Catalogue, kind: GoalKind) -> None:
         self.kind = kind
         self._catalogue = catalogue
-        self._places: dict[Holdout, dict[str, dict[str, int]]] = {}
+        self._places: dict[tuple[Holdout, frozenset[str] | None], dict[str, dict[str, int]]] = {}
         try:
             # Opened here, because NumPy leaves a damaged file open.
             with open(folder / f"goals-{kind}.npz", "rb") as file, np.load(file) as tables:
@@ -221,14 +221,24 @@ class Goals:
     def __iter__(self) -> Iterator[Goal]:
         return map(self.__getitem__, range(len(self)))
 
-    def places(self, holdout: Holdout) -> Mapping[str, Mapping[str, int]]:
-        """Split to task id to index, the same object for every environment: there are thousands of them."""
-        if holdout not in self._places:
-            self._places[holdout] = {
-                split: {f"{split}/{self.kind}-{index:05d}": index for index in self.indexes(split, holdout)}
+    def places(self, holdout: Holdout, categories: frozenset[str] | None = None) -> Mapping[str, Mapping[str, int]]:
+        """Split to task id to index, of goals in these categories (None: all).
+
+        It is the same object for every environment, as there are thousands of them.
+        """
+        key = holdout, categories
+        if key not in self._places:
+            numbers = [number for category in categories or () for number in self._catalogue.of_category(category)]
+            wanted = None if categories is None else np.isin(self._products, numbers)
+            self._places[key] = {
+                split: {
+                    f"{split}/{self.kind}-{index:05d}": index
+                    for index in self.indexes(split, holdout)
+                    if wanted is None or wanted[index]
+                }
                 for split in SPLITS
             }
-        return self._places[holdout]
+        return self._places[key]
 
     def indexes(self, split: str, holdout: Holdout = "goals") -> list[int]:
         """The goals of a split, in order.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import ClassVar
@@ -107,16 +107,13 @@ class WebShopMiniEnv(ShopEnv):
         )
         self.merchant = _merchant(merchant_seed)
         if categories is not None:
-            self._places = self._within((categories,) if isinstance(categories, str) else categories)
+            self._places = self._within((categories,) if isinstance(categories, str) else categories, holdout)
 
-    def _within(self, categories: Sequence[str]) -> dict[str, dict[str, int]]:
+    def _within(self, categories: Sequence[str], holdout: Holdout) -> Mapping[str, Mapping[str, int]]:
         """Split to task id to number of the goal, of goals in these categories."""
         if not categories:
             raise ValueError(f"categories is empty: name at least one category of {', '.join(CATEGORIES)}, or None")
         for category in categories:
             if category not in CATEGORIES:
                 raise ValueError(unknown("category", category, CATEGORIES))
-        return {
-            split: {task: index for task, index in places.items() if self.goals[index].category in categories}
-            for split, places in self._places.items()
-        }
+        return self.goals.places(holdout, frozenset(categories))

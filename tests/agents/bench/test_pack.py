@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from sdar_agents.bench.file import Bench, read_bench
-from sdar_agents.bench.folder import BenchFolderError, read_manifest, state_of
-from sdar_agents.bench.pack import pack, unpack
+from sdar_agents.bench.folder import BenchFolderError, claim, read_manifest, state_of
+from sdar_agents.bench.pack import pack, reuse, unpack
 from sdar_agents.bench.report import Question, make_report
 from sdar_agents.bench.results import read_results
 from sdar_agents.bench.run import run_bench
@@ -98,11 +100,61 @@ def test_cells_of_two_machines_come_together_and_begun_ones_are_replaced(whole: 
     assert unpack(parts[0], out) == []
 
 
+def test_a_bench_takes_what_another_has_finished_of_the_same_runs(
+    whole: Whole, packed: Path, write_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = ('name = "sdar"\n', 'name = "sdar"\nlabel = "gated"\nkeep_checkpoints = 2\n')
+    other = read_bench(write_file(tmp_path, renamed, ("seeds = [0, 1]", "seeds = [1, 7]")))
+    for source, name in ((packed, "of_a_file"), (whole[0], "of_a_folder")):
+        out = tmp_path / name
+        main(
+            ["bench", "run", str(tmp_path / "line.toml"), "--out", str(out), "--only", "seed-1", "--reuse", str(source)]
+        )
+        assert f"2 cells taken from {source}" in capsys.readouterr().err.replace("\n", "")
+        rows = {(row.learner, row.seed): row for row in read_results([out]).rows}
+        assert rows.keys() == {("grpo", 1), ("gated", 1)}
+        origin = {(row.learner, row.seed): row for row in read_results([whole[0]]).rows}
+        assert rows["gated", 1].outcomes == origin["sdar", 1].outcomes
+        assert rows["gated", 1].provenance == origin["sdar", 1].provenance
+        assert [row["cell"] for row in cells_of(out)] == [["line", "gated", 1], ["line", "grpo", 1]]
+        assert not list(out.glob("*/*/*/checkpoints"))
+        assert reuse(source, out, list(other.cells())) == []
+
+
+def test_runs_of_other_settings_are_not_taken(whole: Whole, write_file: Callable[..., Path], tmp_path: Path) -> None:
+    longer = read_bench(
+        write_file(tmp_path, ("weight = 0.3", "weight = 0.4"), ("eval_episodes = 10", "eval_episodes = 9"))
+    )
+    claim(tmp_path / "out", longer)
+    assert reuse(whole[0], tmp_path / "out", list(longer.cells())) == []
+    stronger = read_bench(write_file(tmp_path, ("weight = 0.3", "weight = 0.4")))
+    claim(tmp_path / "stronger", stronger)
+    taken = reuse(whole[0], tmp_path / "stronger", list(stronger.cells()))
+    assert {cell.learner for cell in taken} == {"grpo"}
+
+
+def test_what_cannot_be_reused_is_named_before_anything_runs(
+    whole: Whole, write_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, old = write_file(tmp_path), tmp_path / "old"
+    shutil.copytree(whole[0], old)
+    manifest = json.loads((old / "bench.json").read_text(encoding="utf-8"))
+    (old / "bench.json").write_text(json.dumps(manifest | {"version": "0.0.1"}), encoding="utf-8")
+    for source, said in ((old, "made by sdar-gym 0.0.1"), (tmp_path / "nowhere", "holds no bench")):
+        with pytest.raises(SystemExit):
+            main(["bench", "run", str(file), "--out", str(tmp_path / "out"), "--reuse", str(source)])
+        assert said in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*/*/*"))
+
+
+def cells_of(folder: Path) -> list[dict[str, Any]]:
+    """What finished cells say of themselves, by name."""
+    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*/*/*/cell.json"))]
+
+
 def test_packed_cells_of_other_settings_are_refused_and_nothing_changes(
     packed: Path, write_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sdar_agents.bench.folder import claim
-
     out = tmp_path / "out"
     claim(out, read_bench(write_file(tmp_path, ("steps = 2", "steps = 3"))))
     before = (out / "bench.json").read_bytes()
