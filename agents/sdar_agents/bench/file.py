@@ -8,12 +8,13 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from sdar_agents.config import TrainConfig, preset_config
-from sdar_gym.errors import unknown
+from sdar_gym.errors import closest, unknown
 
 FILE_KEYS = ("name", "preset", "seeds", "final_episodes", "settings", "environments", "learners")
 OWN_KEYS = {
@@ -151,6 +152,27 @@ def read_bench(file: Path) -> Bench:
         _check_labels(kind, entries)
     _check_cells(bench)
     return bench
+
+
+def chosen(names: Sequence[str], only: Sequence[str]) -> list[str]:
+    """Those of some cells, called `ENVIRONMENT/LEARNER/seed-N`, that a pattern names: all of them without patterns.
+
+    A pattern with a `/` is matched with the whole name, another with any of the three; `*` and `?` as in a shell.
+
+    Raises:
+        BenchFileError: a pattern that names no cell.
+    """
+    for pattern in only:
+        if not any(_matches(name, pattern) for name in names):
+            guess = closest(pattern, sorted({part for name in names for part in (name, *name.split("/"))}))
+            there = ", ".join(dict.fromkeys(name.rpartition("/")[0] for name in names))
+            hint = f"did you mean {guess!r}?" if guess is not None else f"there are: {there}"
+            raise BenchFileError(f"--only {pattern!r} names no cell; {hint}")
+    return [name for name in names if not only or any(_matches(name, pattern) for pattern in only)]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return any(fnmatchcase(part, pattern) for part in ([name] if "/" in pattern else name.split("/")))
 
 
 def _read(file: Path) -> dict[str, Any]:

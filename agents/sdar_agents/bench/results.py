@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sdar_agents.bench.file import Cell
+from sdar_agents.bench.file import Cell, chosen
 from sdar_agents.bench.folder import (
     EPISODES,
     FORMAT,
@@ -90,6 +90,11 @@ class Row:
     training: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """As of a bench's cell: `ENVIRONMENT/LEARNER/seed-N`."""
+        return Cell(self.environment, self.learner, self.seed).name
+
 
 @dataclass(frozen=True, slots=True)
 class Missing:
@@ -136,6 +141,20 @@ def read_results(paths: Sequence[Path]) -> Results:
         if not (path / "config.json").is_file():
             raise ResultError(f"{path} holds neither a bench (bench.json) nor a run (config.json)")
     return _of_runs(paths)
+
+
+def narrowed(results: Results, only: Sequence[str]) -> Results:
+    """The results of those runs alone that a pattern of `file.chosen` names; all of them without patterns.
+
+    Raises:
+        BenchFileError: a pattern that names none.
+    """
+    if not only:
+        return results
+    kept = set(chosen([*(row.name for row in results.rows), *(each.name for each in results.missing)], only))
+    rows = tuple(row for row in results.rows if row.name in kept)
+    missing = tuple(each for each in results.missing if each.name in kept)
+    return replace(results, rows=rows, missing=missing)
 
 
 def _of_bench(folder: Path) -> Results:
@@ -307,8 +326,6 @@ def _run(folder: Path) -> Row:
 
 def _labelled(rows: Sequence[Row]) -> list[Row]:
     """Runs of a learner with different settings under labels that say in what they differ."""
-    from dataclasses import replace
-
     from sdar_agents.config import to_json
     from sdar_agents.setup import MAY_CHANGE, flat
 

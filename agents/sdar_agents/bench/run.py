@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
@@ -20,12 +19,11 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from sdar_agents.bench.file import Bench, BenchFileError, Cell
+from sdar_agents.bench.file import Bench, Cell, chosen
 from sdar_agents.bench.folder import ERROR, FORMAT, RESULT, claim, error_of, locked, state_of
 from sdar_agents.bench.pack import reuse
 from sdar_agents.config import TrainConfig
 from sdar_agents.files import write_text
-from sdar_gym.errors import closest
 
 Ending = Literal["finished", "failed", "stopped", "held"]
 """How working on a cell ended; `held`: another process works on it."""
@@ -53,7 +51,7 @@ def run_bench(
     Args:
         folder: Receives `ENVIRONMENT/LEARNER/seed-N` and the manifest.
         jobs: Cells at once, each in a process with one thread; with 1 they run here, with all threads.
-        only: Patterns; see `chosen`.
+        only: Patterns; see `file.chosen`.
         reused: Other benches, whose finished cells of the very same settings and seed are taken instead of run.
 
     Returns:
@@ -62,7 +60,8 @@ def run_bench(
     Raises:
         BenchFileError, BenchFolderError, ResultError: before anything runs.
     """
-    cells = chosen(list(bench.cells()), only)
+    by_name = {cell.name: cell for cell in bench.cells()}
+    cells = [by_name[name] for name in chosen(list(by_name), only)]
     claim(folder, bench)
     for source in reused:
         taken = reuse(source, folder, cells)
@@ -79,27 +78,6 @@ def run_bench(
     work = _in_turn if jobs == 1 else _in_processes
     work(waiting, jobs, console, ended)
     return endings
-
-
-def chosen(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
-    """The cells that a pattern names: all of them without patterns.
-
-    A pattern with a `/` is matched with `ENVIRONMENT/LEARNER/seed-N`, another with any of the three; `*` and `?` as in
-    a shell.
-
-    Raises:
-        BenchFileError: a pattern that names no cell.
-    """
-    if not only:
-        return list(cells)
-    for pattern in only:
-        if not any(_matches(cell, pattern) for cell in cells):
-            parts = sorted({part for cell in cells for part in (cell.name, *cell.name.split("/"))})
-            guess = closest(pattern, parts)
-            there = ", ".join(dict.fromkeys(f"{cell.environment}/{cell.learner}" for cell in cells))
-            hint = f"did you mean {guess!r}?" if guess is not None else f"there are: {there}"
-            raise BenchFileError(f"--only {pattern!r} names no cell; {hint}")
-    return [cell for cell in cells if any(_matches(cell, pattern) for pattern in only)]
 
 
 def work_on(job: Job, console: Console) -> Ending:
@@ -146,11 +124,6 @@ def _job(bench: Bench, folder: Path, cell: Cell) -> Job:
     environment, learner = bench.entries(cell)
     config = bench.config(cell, folder / cell.name)
     return Job(cell, config, bench.final_episodes_of(environment), learner.final_skills)
-
-
-def _matches(cell: Cell, pattern: str) -> bool:
-    names = [cell.name] if "/" in pattern else cell.name.split("/")
-    return any(fnmatchcase(name, pattern) for name in names)
 
 
 def _record_error(folder: Path, error: str, trace: str) -> None:

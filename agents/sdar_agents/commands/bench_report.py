@@ -23,6 +23,8 @@ class ReportOptions:
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
     """The folder of a bench, a packed bench, or folders of runs of `sdar-gym train`."""
+    only: tuple[str, ...] = ()
+    """Runs to report on, by patterns as of `bench run`: fewer pairs, so less is lost to their correction."""
     metric: tuple[str, ...] = ("success", "area")
     """What pairs are compared in: success (of the final panel), area (under the learning curve), score."""
     show: tuple[str, ...] = ()
@@ -41,6 +43,8 @@ class ReportOptions:
     """File that receives every number."""
     latex: str | None = None
     """File that receives tables for a paper."""
+    markdown: str | None = None
+    """File that receives one table for a README, with differences to --baseline."""
     html: str | None = None
     """File that receives a page with curves and intervals, which needs nothing else."""
     svg: str | None = None
@@ -52,7 +56,7 @@ def run(arguments: Sequence[str]) -> None:
     options = parse(ReportOptions, arguments, command="bench report")
     if not options.paths:
         raise ValueError("name the folder of a bench, or folders of runs")
-    for name in ("json", "latex", "html", "svg"):
+    for name in ("json", "latex", "markdown", "html", "svg"):
         file = getattr(options, name)
         if file is not None and not Path(file).absolute().parent.is_dir():
             raise ValueError(f"--{name} {file}: its folder does not exist")
@@ -60,9 +64,10 @@ def run(arguments: Sequence[str]) -> None:
         raise ValueError("--svg shows differences to one learner: name it with --baseline")
     from sdar_agents.bench.figure import figure
     from sdar_agents.bench.latex import latex
+    from sdar_agents.bench.markdown import markdown
     from sdar_agents.bench.page import page
     from sdar_agents.bench.report import Question, make_report
-    from sdar_agents.bench.results import read_results
+    from sdar_agents.bench.results import narrowed, read_results
 
     question = Question(
         metrics=tuple(dict.fromkeys(options.metric)),
@@ -73,12 +78,15 @@ def run(arguments: Sequence[str]) -> None:
         seed=options.seed,
         show=tuple(dict.fromkeys(options.show)),
     )
-    report = make_report(read_results([Path(path) for path in options.paths]), question)
+    results = narrowed(read_results([Path(path) for path in options.paths]), options.only)
+    report = make_report(results, question)
     _print(report)
     if options.json is not None:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if options.latex is not None:
         Path(options.latex).write_text(latex(report), encoding="utf-8")
+    if options.markdown is not None:
+        Path(options.markdown).write_text(markdown(report), encoding="utf-8")
     if options.html is not None:
         Path(options.html).write_text(page(report), encoding="utf-8")
     if options.svg is not None:

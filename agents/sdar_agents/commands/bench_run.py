@@ -40,8 +40,8 @@ def run(arguments: Sequence[str]) -> None:
     options = parse(RunOptions, arguments, command="bench run")
     if options.jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {options.jobs}")
-    from sdar_agents.bench.file import read_bench
-    from sdar_agents.bench.run import chosen, run_bench
+    from sdar_agents.bench.file import chosen, read_bench
+    from sdar_agents.bench.run import run_bench
 
     bench = read_bench(Path(options.file))
     folder = Path(options.out or f"runs/{bench.name}")
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str]) -> None:
     reused = [Path(source) for source in options.reuse]
     endings = run_bench(bench, folder, jobs=options.jobs, only=options.only, reused=reused, console=console)
     counts = Counter(endings.values())
-    wanted = len(chosen(list(bench.cells()), options.only))
+    wanted = len(chosen([cell.name for cell in bench.cells()], options.only))
     console.print(
         f"{counts['finished']} of {wanted} cells finished"
         + (f", {counts['failed']} failed" if counts["failed"] else "")

@@ -14,10 +14,12 @@ import pytest
 from rich.console import Console
 
 from sdar_agents.bench.figure import figure
+from sdar_agents.bench.file import BenchFileError
 from sdar_agents.bench.latex import escaped, latex
+from sdar_agents.bench.markdown import markdown
 from sdar_agents.bench.page import page
 from sdar_agents.bench.report import Question, make_report
-from sdar_agents.bench.results import Missing, ResultError, Results
+from sdar_agents.bench.results import Missing, ResultError, Results, narrowed
 from sdar_agents.bench.tables import tables
 from tests.agents.bench.rows import drawn, results, row
 
@@ -305,6 +307,45 @@ def test_the_tables_hold_the_verdicts_and_what_is_missing(report: dict[str, Any]
     assert "good - plain" in text
     assert "over 10 (n=60)" in text
     assert "better" in text
+
+
+def test_markdown_is_a_table_with_the_differences_to_the_baseline() -> None:
+    told = [dataclasses.replace(it, training={"gap": (-0.5, 0.25)}) for it in three_learners().rows if it.seed < 4]
+    given = results(*told)
+    report = make_report(given, Question(metrics=("area", "success"), baseline="plain", show=("gap",)))
+    table, _, caption = markdown(report).partition("\n\n")
+    heads, rule, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+    assert heads[:7] == ["environment", "learner", "seeds", "success", "area", "area - plain", "success - plain"]
+    assert heads[7:] == ["s/step", "tokens/step", "gap"]
+    assert {len(cells) for cells in (heads, rule, *rows)} == {10}
+    found = {cells[1]: dict(zip(heads, cells, strict=True)) for cells in rows}
+    assert found["`plain`"]["success - plain"] == ""
+    assert (found["`plain`"]["seeds"], found["`plain`"]["gap"]) == ("4", "-0.5 -> 0.25")
+    difference = pair(report, "good", "plain")["difference"]
+    assert found["`good`"]["success - plain"].startswith(f"**{difference['mean']:+.3f} [")
+    assert found["`good`"]["success - plain"].endswith("** better")
+    assert found["`same`"]["success - plain"].endswith("] not distinguishable")
+    assert "2 pairs in area, 2 pairs in success" in caption
+    alone = markdown(make_report(given, QUESTION))
+    assert "- plain" not in alone
+    assert "Holm" not in alone
+
+
+def test_a_report_on_some_runs_corrects_for_their_pairs_alone() -> None:
+    given = dataclasses.replace(
+        three_learners(), missing=(Missing("toy/good/seed-9", "begun"), Missing("toy/same/seed-9", "begun"))
+    )
+    question = Question(metrics=("success",), baseline="plain")
+    some = narrowed(given, ["plain", "toy/good/*"])
+    report = make_report(some, question)
+    assert list(report["environments"]["toy"]["learners"]) == ["plain", "good"]
+    assert [it["name"] for it in report["missing"]] == ["toy/good/seed-9"]
+    found, among_all = (pair(it, "good", "plain") for it in (report, make_report(given, question)))
+    assert found["difference"] == among_all["difference"]
+    assert found["p_holm"] == found["p"] == pytest.approx(among_all["p_holm"] / 2)
+    assert narrowed(given, []) is given
+    with pytest.raises(BenchFileError, match="did you mean 'good'"):
+        narrowed(given, ["goood"])
 
 
 def test_latex_marks_what_beats_every_other_and_escapes_names(report: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 from safetensors.torch import load_file
 
-from sdar_agents.bench.file import Bench, read_bench
+from sdar_agents.bench.file import Bench, chosen, read_bench
 from sdar_agents.bench.folder import BenchFolderError, claim, read_manifest, state_of
 from sdar_agents.bench.report import Question, make_report
 from sdar_agents.bench.results import ResultError, read_results
@@ -283,11 +283,10 @@ def test_a_folder_that_holds_something_else_is_left_alone(write_file: Callable[.
 def test_patterns_choose_cells_and_a_misspelt_one_is_told(
     write_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sdar_agents.bench.run import chosen
-
-    cells = list(read_bench(write_file(tmp_path)).cells())
-    assert {cell.learner for cell in chosen(cells, ["sdar"])} == {"sdar"}
-    assert [cell.name for cell in chosen(cells, ["line/*/seed-1"])] == ["line/grpo/seed-1", "line/sdar/seed-1"]
+    names = [cell.name for cell in read_bench(write_file(tmp_path)).cells()]
+    assert chosen(names, ["sdar"]) == ["line/sdar/seed-0", "line/sdar/seed-1"]
+    assert chosen(names, ["line/*/seed-1"]) == ["line/grpo/seed-1", "line/sdar/seed-1"]
+    assert chosen(names, []) == names
     with pytest.raises(SystemExit):
         main(["bench", "run", str(tmp_path / "line.toml"), "--out", str(tmp_path / "out"), "--only", "sdra"])
     assert "--only 'sdra' names no cell; did you mean 'sdar'?" in capsys.readouterr().err
