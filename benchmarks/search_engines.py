@@ -158,7 +158,7 @@ def search_bm25s(folder: Path, _name: str, count: int, seed: int) -> Figures:
     """The package's own search of the same index, loaded into memory, as it comes."""
     import bm25s
 
-    from sdar_gym.envs.webshop.analysis import tokens
+    from sdar_gym.lucene.analysis import tokens
 
     corpus = DiskCorpus(folder / "corpus")
     queries, _ = text_queries(corpus, min(count, 200), seed)

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import webshop_million
-from sdar_gym.envs.webshop.analysis import tokens
 from sdar_gym.envs.webshop.index import SearchIndex, TooManyTermsError, write_index
 from sdar_gym.envs.webshop.product import is_sold, read_product
+from sdar_gym.lucene.analysis import tokens
 
 K = 50
 JAVA = Path(__file__).with_name("WebShopLucene.java")

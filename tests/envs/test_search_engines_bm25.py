@@ -15,7 +15,7 @@ from sdar_gym.envs.search_qa.engines import bm25_index
 from sdar_gym.envs.search_qa.engines.bm25 import BM25, MOST_TERMS
 from sdar_gym.envs.search_qa.engines.bm25_index import indexed_text
 from sdar_gym.envs.search_qa.passages import Passage
-from sdar_gym.envs.webshop.analysis import tokens
+from sdar_gym.lucene.analysis import tokens
 from tests.envs.search_corpora import WORDS, corpus
 
 THREE = MemoryCorpus(

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdar_gym.envs.webshop import index as index_module
-from sdar_gym.envs.webshop.analysis import STOP_WORDS, tokens
 from sdar_gym.envs.webshop.index import MOST_TERMS, SearchIndex, TooManyTermsError, write_index
-from sdar_gym.envs.webshop.porter import stem
 from sdar_gym.envs.webshop.product import CatalogueError, is_sold, read_product
+from sdar_gym.lucene.analysis import STOP_WORDS, tokens
+from sdar_gym.lucene.porter import stem
 
 # Lucene's own answers; benchmarks/webshop_lucene.py --golden writes them.
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "webshop_search.json").read_text("ascii"))

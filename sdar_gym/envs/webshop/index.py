@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdar_gym.envs.webshop.analysis import tokens
 from sdar_gym.envs.webshop.product import CatalogueError
+from sdar_gym.lucene.analysis import tokens
 
 K1, B = np.float32(0.9), np.float32(0.4)
 """BM25's parameters, as Anserini sets them."""

@@ -23,7 +23,7 @@ from sdar_gym.envs.search_qa.engines import bm25_index as files
 from sdar_gym.envs.search_qa.engines.checks import check_k, need_corpus, no_progress
 from sdar_gym.envs.search_qa.engines.index_store import index_folder, open_index
 from sdar_gym.envs.search_qa.passages import Hit, SearchError
-from sdar_gym.envs.webshop.analysis import tokens
+from sdar_gym.lucene.analysis import tokens
 
 FORMAT = 1
 """Of our part of an index, and of the analysis of texts."""

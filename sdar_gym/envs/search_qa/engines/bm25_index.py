@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdar_gym.envs.search_qa.corpus import Corpus, Progress
-from sdar_gym.envs.webshop.analysis import tokens
+from sdar_gym.lucene.analysis import tokens
 
 RUN_PASSAGES = 100_000
 SCORES, DOCUMENTS, STARTS = "data.csc.index.npy", "indices.csc.index.npy", "indptr.csc.index.npy"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from importlib.resources import files
 
-from sdar_gym.envs.webshop.porter import stem
+from sdar_gym.lucene.porter import stem
 
 STOP_WORDS = frozenset(
     {

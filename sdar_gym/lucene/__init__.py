@@ -1,0 +1,1 @@
+"""Terms of English text as Lucene indexes them: what shops and passages are searched by."""
