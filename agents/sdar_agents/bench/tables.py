@@ -81,7 +81,11 @@ def part_tables(environment: Mapping[str, Any]) -> Iterator[Words]:
 
 def course(value: Mapping[str, Any] | None) -> str:
     """Where a metric was in the beginning, and at the end."""
-    return "-" if value is None else f"{value['first']['mean']:.4g} -> {value['last']['mean']:.4g}"
+    return "-" if value is None else " -> ".join(_short(value[part]["mean"]) for part in ("first", "last"))
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def comparison_tables(report: Mapping[str, Any]) -> Iterator[Words]:
