@@ -67,12 +67,13 @@ def test_with_rounds_of_sampling_the_episodes_that_are_trained_on_are_kept(
     number_line_config: Any, tmp_path: Path
 ) -> None:
     # Groups whose members all do alike are played and not trained on: they have no advantages to record.
-    config = number_line_config("grpo", steps=1, groups=4, sampling_rounds=2, record_episodes=16)
+    # Of 8 pairs some do alike whatever the model is (all differ with odds of at most 1 in 256).
+    config = number_line_config("grpo", steps=1, groups=8, group_size=2, sampling_rounds=2, record_episodes=32)
     train(config)
     (row,) = [row for row in read_metrics(Path(config.run)) if row["kind"] == "train"]
     assert row["trained_groups"] < row["played_groups"]
     recorded = [each for each in read_episodes(Path(config.run) / EPISODES) if each.phase == "train"]
-    assert len(recorded) == 4 * row["trained_groups"]
+    assert len(recorded) == 2 * row["trained_groups"]
     for each in recorded:
         assert each.advantages is not None
         assert len(each.advantages) == len(each.episode.turns)

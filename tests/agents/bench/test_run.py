@@ -375,7 +375,7 @@ def test_the_report_tells_the_course_of_training_metrics(
     ]
     assert found["sdar"]["training"]["gap"]["first"]["per_seed"] == [values[0] for values in gaps]
     assert found["sdar"]["training"]["gap"]["last"]["mean"] == pytest.approx(sum(values[-1] for values in gaps) / 2)
-    assert f"{found['sdar']['training']['gap']['last']['mean']:.4g}" in said
+    assert f"{found['sdar']['training']['gap']['last']['mean']:.3g}" in said
     with pytest.raises(SystemExit):
         main(["bench", "report", str(whole[0]), "--show", "gatte"])
     assert "unknown training metric 'gatte'; did you mean 'gate'?" in capsys.readouterr().err
