@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from benchmarks import architectures, step_time, workload
-from benchmarks.gpu import learn, mfu
+from benchmarks.gpu import agree, learn, mfu
+from sdar_agents import tree_attention
 from sdar_agents.backends.base import Request
 from sdar_agents.episode import Sampling
 from sdar_agents.policy import load_policy
@@ -112,6 +113,35 @@ def test_steps_are_timed_and_extrapolated(tmp_path: Path, monkeypatch: pytest.Mo
     assert grpo["is_extrapolated"]
     assert grpo["whole_step"]["update"] == pytest.approx(400 * grpo["seconds"]["update"])
     assert report["sdar_over_grpo"].keys() == {"without_rollout"}
+
+
+@pytest.mark.parametrize("is_wrong", [False, True], ids=["the trees' own attention", "attention to all before"])
+def test_packed_rows_agree_with_single_ones_unless_they_look_elsewhere(
+    is_wrong: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = gym.spec(workload.ROOMS)
+    monkeypatch.setattr(spec, "max_episode_steps", spec.max_episode_steps)
+    if is_wrong:
+        ends = tree_attention.dense_mask
+        monkeypatch.setattr(
+            tree_attention,
+            "dense_mask",
+            lambda positions, end, *, window: ends(positions, torch.full_like(end, end.shape[1]), window=window),
+        )
+    file = tmp_path / "numbers.json"
+    report = agree.main(f"--size smoke --group-size 2 --turns 2 --response-tokens 4 --json {file}".split())
+    assert json.loads(file.read_text(encoding="utf-8")) == report
+    assert report["rows"] == 4
+    assert report["packing_ratio"] > 1
+    assert report["agrees"] is not is_wrong
+
+
+def test_numbers_that_are_none_do_not_agree() -> None:
+    fine: dict[str, Any] = {"logprob_distance": 0.0, "entropy_distance": 0.0, "gradient_distance": 0.0}
+    fine["bfloat16_error"] = {"packed": 0.2, "plain": 0.1}
+    assert agree.agrees(fine, 1e-3)
+    assert not agree.agrees(fine | {"gradient_distance": float("nan")}, 1e-3)
+    assert not agree.agrees(fine | {"bfloat16_error": {"packed": 0.21, "plain": 0.1}}, 1e-3)
 
 
 def test_the_table_of_learning_shows_what_is_finished() -> None:

@@ -20,10 +20,10 @@ from sdar_gym.prompts import HistoryPrompt, Prompt, PromptStyle, PromptTooLongEr
 from sdar_gym.registration import SUITE, make, text_env
 from sdar_skills.bank import SkillBank, load_bank
 
-EFFICIENCY = {"cpu": 0.35, "cuda": 0.4}
-"""Share of a plain matrix product's speed that a model's passes reach."""
+EFFICIENCY = {"cpu": 0.35, "cuda": 0.35}
+"""Share of a plain matrix product's speed that a model's passes reach; of a GPU see benchmarks/gpu/README.md."""
 BANDWIDTH_EFFICIENCY = 0.6
-CALL_SECONDS_PER_LAYER = {"cpu": 6e-4, "cuda": 1.5e-4}
+CALL_SECONDS_PER_LAYER = {"cpu": 6e-4, "cuda": 2.5e-3}
 """What calling the kernels of a layer takes, however small they are."""
 SAMPLED_EPISODES = 4
 SAMPLE_SECONDS = 10.0
