@@ -157,7 +157,8 @@ def read_bench(file: Path) -> Bench:
 def chosen(names: Sequence[str], only: Sequence[str]) -> list[str]:
     """Those of some cells, called `ENVIRONMENT/LEARNER/seed-N`, that a pattern names: all of them without patterns.
 
-    A pattern with a `/` is matched with the whole name, another with any of the three; `*` and `?` as in a shell.
+    A pattern with a `/` is matched with the whole name, or without the seed; another with any of the three. `*` and `?`
+    are those of a shell.
 
     Raises:
         BenchFileError: a pattern that names no cell.
@@ -172,7 +173,8 @@ def chosen(names: Sequence[str], only: Sequence[str]) -> list[str]:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    return any(fnmatchcase(part, pattern) for part in ([name] if "/" in pattern else name.split("/")))
+    parts = (name, name.rpartition("/")[0]) if "/" in pattern else name.split("/")
+    return any(fnmatchcase(part, pattern) for part in parts)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -286,6 +286,7 @@ def test_patterns_choose_cells_and_a_misspelt_one_is_told(
     names = [cell.name for cell in read_bench(write_file(tmp_path)).cells()]
     assert chosen(names, ["sdar"]) == ["line/sdar/seed-0", "line/sdar/seed-1"]
     assert chosen(names, ["line/*/seed-1"]) == ["line/grpo/seed-1", "line/sdar/seed-1"]
+    assert chosen(names, ["line/sdar"]) == ["line/sdar/seed-0", "line/sdar/seed-1"]
     assert chosen(names, []) == names
     with pytest.raises(SystemExit):
         main(["bench", "run", str(tmp_path / "line.toml"), "--out", str(tmp_path / "out"), "--only", "sdra"])
