@@ -146,6 +146,8 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
             [parameter for parameter in model.parameters() if parameter.requires_grad],
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
+            # One kernel for all weights, without temporary copies of them.
+            fused=True if device.startswith("cuda") else None,
         ),
         reference=reference,
         teacher=teacher,
