@@ -323,6 +323,8 @@ def test_sets_can_be_chosen(search_qa_folder: Path) -> None:
     assert env.splits == ("nq",)
     both = SearchQAEnv(data=search_qa_folder, sets=["hotpotqa", "nq"])
     assert both.splits == ("train", "nq", "hotpotqa")
+    with pytest.raises(UnknownTaskError, match=r"unknown split 'musique'.*import search_qa FILES --split test"):
+        env.task_ids("musique")
     with pytest.raises(ValueError, match="did you mean 'hotpotqa'"):
         SearchQAEnv(data=search_qa_folder, sets=["hotpot"])
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from gymnasium.error import ResetNeeded
@@ -98,6 +98,9 @@ class QuestionEnv(TextEnv):
         UnknownTaskError: there is no such split, or a split has no question.
     """
 
+    _split_hint: ClassVar[str] = ""
+    """What to do about a split that is not there, said after those that are."""
+
     def __init__(
         self,
         questions: Mapping[str, Mapping[str, Question]],
@@ -124,7 +127,7 @@ class QuestionEnv(TextEnv):
         if not there:
             raise UnknownTaskError("there is no question")
         if split is not None and split not in there:
-            raise UnknownTaskError(unknown("split", split, there))
+            raise UnknownTaskError(unknown("split", split, there) + self._split_hint)
         first = there[0] if split is None else split
         # What is there depends on the questions.
         self.splits = (first, *(name for name in there if name != first))  # type: ignore[misc]
@@ -167,7 +170,7 @@ class QuestionEnv(TextEnv):
 
     def task_ids(self, split: str) -> Sequence[str]:
         if split not in self.splits:
-            raise UnknownTaskError(unknown("split", split, self.splits))
+            raise UnknownTaskError(unknown("split", split, self.splits) + self._split_hint)
         return tuple(f"{split}/{question_id}" for question_id in self.questions[split])
 
     def oracle(self) -> str | None:
@@ -315,6 +318,11 @@ class SearchQAEnv(QuestionEnv):
         FileNotFoundError: no questions or no passages are there; the text says how to get them.
         QuestionFileError, SearchError: they are damaged.
     """
+
+    _split_hint = (
+        "; a set is a split of its own where questions of it are held out: "
+        "`sdar-gym data import search_qa FILES --split test`"
+    )
 
     def __init__(
         self,
