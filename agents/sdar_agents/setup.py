@@ -142,13 +142,7 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
         model=model,
         tokenizer=tokenizer,
         device=device,
-        optimizer=torch.optim.AdamW(
-            [parameter for parameter in model.parameters() if parameter.requires_grad],
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            # One kernel for all weights, without temporary copies of them.
-            fused=True if device.startswith("cuda") else None,
-        ),
+        optimizer=_optimizer(model, config, device),
         reference=reference,
         teacher=teacher,
         backend=make_backend(
@@ -179,6 +173,16 @@ def set_up(config: TrainConfig, *, resume: bool) -> Run:
     if world.is_main:
         write_config(run, bank)
     return run
+
+
+def _optimizer(model: Any, config: TrainConfig, device: str) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        # One kernel for all weights, without temporary copies of them.
+        fused=True if device.startswith("cuda") else None,
+    )
 
 
 def load_weights_of_run(config: TrainConfig, device: str) -> tuple[Any, Any | None, Any | None, ChatTokenizer]:
